@@ -1,0 +1,56 @@
+/* An open dataset, its splits and the order of its batches.
+ *
+ * Order, as published: seed; each epoch a permutation of the training items, then one of the
+ * validation items (as limited), whether they are evaluated or not. The test set and a training set
+ * that is only evaluated are read in file order. Items beyond whole batches are dropped.
+ */
+#ifndef WALIGN_CORE_BATCHES_H
+#define WALIGN_CORE_BATCHES_H
+
+#include "config.h"
+#include "plugin_host.h"
+#include "rng.h"
+
+enum wa_set {
+    WA_SET_TRAIN = 1,  /* in the epoch's order */
+    WA_SET_VALIDATION, /* likewise */
+    WA_SET_TEST,
+    WA_SET_TRAIN_EVALUATION /* the training set in file order */
+};
+
+struct wa_batches {
+    struct wa_plugin_host plugin;
+    wa_dataset_host table;
+    const wa_dataset_ops *ops;
+    void *dataset;
+    wa_dataset_info info;
+    size_t item_bytes;
+    int batch;
+    bool is_shuffled;
+    uint32_t seed;
+    struct wa_rng rng;
+    uint64_t epoch; /* from 1, after wa_batches_begin_epoch */
+    /* Items of the training and validation sets: where they start in their part, and how many. */
+    wa_part validation_part;
+    uint64_t train_first, train_items, validation_items, test_items;
+    uint32_t *train_order, *validation_order;
+};
+
+/* Opens the dataset that the config names and cuts its splits. `options` are the plugin's. Fails when
+ * the training set holds no whole batch. Close with wa_batches_close, which takes a zeroed struct. */
+WA_MUST_CHECK wa_status wa_batches_open(struct wa_batches *batches, const struct wa_config *config,
+                                        const struct wa_plugin_record *record, json_object *options,
+                                        struct wa_error *err);
+void wa_batches_close(struct wa_batches *batches);
+
+/* Draws the orders of the next epoch. */
+void wa_batches_begin_epoch(struct wa_batches *batches);
+
+/* Whole batches of a set. */
+uint64_t wa_batches_count(const struct wa_batches *batches, enum wa_set set);
+
+/* Reads batch `index` of a set into items [batch][item_bytes] and labels [batch]. */
+WA_MUST_CHECK wa_status wa_batches_read(struct wa_batches *batches, enum wa_set set, uint64_t index,
+                                        void *ret_items, uint32_t *ret_labels, struct wa_error *err);
+
+#endif

@@ -1,0 +1,177 @@
+/* `walign bench`: times the steps that `train` runs, batch reading, upload and loss included, and sets
+ * them against the device's peak of fused multiply-adds, measured in the same call. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "peak.h"
+#include "progress.h"
+#include "trace.h"
+
+enum { WARM_UP_STEPS = 3, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
+static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this */
+
+struct bench {
+    const struct wa_command_line *line;
+    struct wa_setup setup;
+    void *items;
+    uint32_t *labels;
+    uint64_t step, batches;
+    double flop_per_step, launches_per_step, peak_gflops;
+    size_t sample_count;
+    double samples[MAX_SAMPLES]; /* seconds a step */
+};
+
+static wa_status steps(struct bench *b, uint64_t count, struct wa_error *err)
+{
+    struct wa_session_result results[WA_SESSION_SLOTS];
+    size_t collected = 0;
+    wa_status status = WA_OK;
+    for (uint64_t i = 0; i < count && status == WA_OK; i++) {
+        status = wa_batches_read(&b->setup.batches, WA_SET_TRAIN, b->step % b->batches, b->items,
+                                 b->labels, err);
+        if (status == WA_OK) {
+            status = wa_session_train(b->setup.session, b->items, b->labels, ++b->step, err);
+        }
+        if (status == WA_OK && (i + 1) % WA_SESSION_SLOTS == 0) {
+            status = wa_session_collect(b->setup.session, results, &collected, err);
+        }
+    }
+    return status == WA_OK ? wa_session_collect(b->setup.session, results, &collected, err) : status;
+}
+
+static int compare(const void *a, const void *b)
+{
+    double x = *(const double *)a;
+    double y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+static wa_status measure(struct bench *b, struct wa_error *err)
+{
+    wa_status status = steps(b, WARM_UP_STEPS, err);
+    double start = wa_progress_now();
+    uint64_t flop = b->setup.engine.flop;
+    if (status == WA_OK) {
+        status = steps(b, 1, err);
+    }
+    double one = wa_progress_now() - start;
+    b->flop_per_step = (double)(b->setup.engine.flop - flop);
+    b->launches_per_step = (double)wa_session_step_launches(b->setup.session);
+    uint64_t wanted = (uint64_t)b->line->steps;
+    uint64_t stretch = one > 0 ? (uint64_t)(sample_seconds / one) + 1 : 1;
+    stretch = stretch < wanted ? stretch : wanted;
+    for (uint64_t done = 0; done < wanted && b->sample_count < MAX_SAMPLES && status == WA_OK;
+         done += stretch) {
+        start = wa_progress_now();
+        status = steps(b, stretch, err);
+        b->samples[b->sample_count++] = (wa_progress_now() - start) / (double)stretch;
+    }
+    qsort(b->samples, b->sample_count, sizeof *b->samples, compare);
+    return status;
+}
+
+static void print_json(const struct bench *b, double median, double gflops)
+{
+    json_object *o = json_object_new_object();
+    json_object *ms = json_object_new_object();
+    (void)json_object_object_add(o, "device",
+                                 json_object_new_string(b->setup.device->info.name));
+    (void)json_object_object_add(o, "platform",
+                                 json_object_new_string(b->setup.device->info.platform_name));
+    (void)json_object_object_add(ms, "median", json_object_new_double(1e3 * median));
+    (void)json_object_object_add(ms, "min", json_object_new_double(1e3 * b->samples[0]));
+    (void)json_object_object_add(ms, "max",
+                                 json_object_new_double(1e3 * b->samples[b->sample_count - 1]));
+    (void)json_object_object_add(o, "ms_per_step", ms);
+    (void)json_object_object_add(o, "flop_per_step", json_object_new_double(b->flop_per_step));
+    (void)json_object_object_add(o, "gflops", json_object_new_double(gflops));
+    (void)json_object_object_add(o, "peak_gflops", json_object_new_double(b->peak_gflops));
+    (void)json_object_object_add(o, "peak_fraction", json_object_new_double(gflops / b->peak_gflops));
+    (void)json_object_object_add(o, "launches_per_step",
+                                 json_object_new_int64((int64_t)b->launches_per_step));
+    (void)json_object_object_add(o, "batch", json_object_new_int64(b->setup.batches.batch));
+    (void)json_object_object_add(
+        o, "planned_bytes",
+        json_object_new_int64((int64_t)wa_session_planned_bytes(b->setup.session)));
+    (void)json_object_object_add(o, "peak_device_bytes",
+                                 json_object_new_int64((int64_t)b->setup.engine.peak_bytes));
+    (void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+    (void)json_object_put(o);
+}
+
+static void print_text(const struct bench *b, double median, double gflops)
+{
+    (void)printf("device      %s (%s)\n", b->setup.device->info.name,
+                 b->setup.device->info.platform_name);
+    (void)printf("a step      %.3f ms median, %.3f min, %.3f max; %.0f kernel launches\n", 1e3 * median,
+                 1e3 * b->samples[0], 1e3 * b->samples[b->sample_count - 1], b->launches_per_step);
+    (void)printf("images/s    %.0f\n", (double)b->setup.batches.batch / median);
+    (void)printf("arithmetic  %.3f GFLOP a step (direct algorithm), %.1f GFLOP/s, %.1f %% of the "
+                 "%.1f GFLOP/s of fused multiply-adds\n",
+                 b->flop_per_step / 1e9, gflops, 100.0 * gflops / b->peak_gflops, b->peak_gflops);
+    (void)printf("memory      %.1f MB on the device\n", (double)b->setup.engine.peak_bytes / 1e6);
+}
+
+static wa_status profile(struct bench *b, struct wa_error *err)
+{
+    struct wa_trace *trace = NULL;
+    wa_status status = wa_trace_begin(&b->setup.engine, &trace, err);
+    if (status == WA_OK) {
+        status = steps(b, PROFILE_STEPS, err);
+    }
+    if (status == WA_OK) {
+        status = wa_trace_write(trace, b->line->profile, err);
+    }
+    wa_trace_end(trace);
+    return status;
+}
+
+static wa_status run(struct bench *b, struct wa_error *err)
+{
+    struct wa_setup_request request = b->line->setup;
+    request.profile = b->line->profile != NULL;
+    wa_status status = wa_setup_config(&b->setup, &request, err);
+    if (status == WA_OK) {
+        status = wa_setup_run(&b->setup, &request, err);
+    }
+    if (status != WA_OK) {
+        return status;
+    }
+    b->batches = wa_batches_count(&b->setup.batches, WA_SET_TRAIN);
+    b->items = malloc((size_t)b->setup.batches.batch * b->setup.batches.item_bytes);
+    b->labels = calloc((size_t)b->setup.batches.batch, sizeof *b->labels);
+    if (!b->items || !b->labels) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    wa_batches_begin_epoch(&b->setup.batches);
+    status = measure(b, err);
+    if (status == WA_OK) {
+        status = wa_peak_measure(&b->setup.engine, &b->peak_gflops, err);
+    }
+    if (status == WA_OK && b->line->profile) {
+        status = profile(b, err);
+    }
+    if (status == WA_OK) {
+        double median = b->samples[b->sample_count / 2];
+        double gflops = b->flop_per_step / median / 1e9;
+        (b->line->json ? print_json : print_text)(b, median, gflops);
+    }
+    return status;
+}
+
+wa_status wa_command_bench(const struct wa_command_line *line, struct wa_error *err)
+{
+    struct bench *b = calloc(1, sizeof *b);
+    if (!b) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    b->line = line;
+    wa_status status = run(b, err);
+    wa_setup_finish(&b->setup);
+    free(b->items);
+    free(b->labels);
+    free(b);
+    return status;
+}

@@ -1,0 +1,25 @@
+/* The commands of the program, one file each (command_*.c), and what they share of the command line. */
+#ifndef WALIGN_CORE_COMMANDS_H
+#define WALIGN_CORE_COMMANDS_H
+
+#include "setup.h"
+
+/* A command's own words on the command line; see wa_commands_parse. */
+struct wa_command_line {
+    struct wa_setup_request setup;
+    const char *out, *profile;
+    bool resume, quiet, json;
+    int64_t steps;
+    size_t positional_count;
+    const char **positional;
+};
+
+/* Runs one command; prints its results on stdout. */
+typedef wa_status wa_command_run(const struct wa_command_line *line, struct wa_error *err);
+
+wa_command_run wa_command_train;
+wa_command_run wa_command_bench;
+wa_command_run wa_command_devices;
+wa_command_run wa_command_plugins;
+
+#endif

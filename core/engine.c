@@ -1,0 +1,233 @@
+/* An open device with its programs, memory account and launches. */
+#include "engine.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOCAL_RESERVE_BYTES = 2048 };
+
+static enum wa_path choose_path(const char *path, const struct wa_device_info *info)
+{
+    bool is_gpu = (info->type & CL_DEVICE_TYPE_GPU) != 0;
+    return path && strcmp(path, "cpu") == 0   ? WA_PATH_CPU
+                : path && strcmp(path, "gpu") == 0 ? WA_PATH_GPU
+                : is_gpu                           ? WA_PATH_GPU
+                                                   : WA_PATH_CPU;
+}
+
+void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
+                    struct wa_programs *programs, const char *path)
+{
+    struct wa_engine engine = {.device = device, .programs = programs};
+    engine.path = choose_path(path, &device->info);
+    /* The native width is the registers'; some drivers prefer 1 but are 16 wide. */
+    cl_uint width = device->info.native_vector_width;
+    engine.vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
+    /* OUTS x 3 accumulators fill 32 registers with 8, 16 registers with 4. */
+    engine.output_block = width >= 16 ? 8 : 4;
+    cl_ulong local = device->info.local_bytes;
+    engine.local_bytes = local > LOCAL_RESERVE_BYTES ? (size_t)local - LOCAL_RESERVE_BYTES : 0;
+    if (engine.local_bytes > ((size_t)1 << 20)) {
+        engine.local_bytes = (size_t)1 << 20; /* more would leave the cache anyway */
+    }
+    *ret_engine = engine;
+}
+
+static wa_status check_size(const struct wa_engine *engine, size_t bytes, const char *what,
+                            struct wa_error *err)
+{
+    const struct wa_device_info *info = &engine->device->info;
+    if (bytes > info->allocation_bytes) {
+        return wa_fail(err, WA_E_MEMORY,
+                       "%s needs %.1f MB in one piece, the device allows %.1f MB: lower \"batch\" or "
+                       "the width",
+                       what, (double)bytes / 1e6, (double)info->allocation_bytes / 1e6);
+    }
+    if (engine->bytes + bytes > info->global_bytes) {
+        return wa_fail(err, WA_E_MEMORY,
+                       "%s needs %.1f MB beside the %.1f MB in use, the device has %.1f MB: lower "
+                       "\"batch\" or the width",
+                       what, (double)bytes / 1e6, (double)engine->bytes / 1e6,
+                       (double)info->global_bytes / 1e6);
+    }
+    return WA_OK;
+}
+
+wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *what,
+                           cl_mem *ret_buffer, struct wa_error *err)
+{
+    bytes = bytes ? bytes : sizeof(float); /* an empty buffer is not a buffer */
+    wa_status status = check_size(engine, bytes, what, err);
+    if (status != WA_OK) {
+        return status;
+    }
+    cl_int code = CL_SUCCESS;
+    cl_mem buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    status = WA_CL(err, code);
+    if (status == WA_OK) {
+        const cl_uchar zero = 0;
+        status = WA_CL(err, clEnqueueFillBuffer(engine->device->queue, buffer, &zero, sizeof zero, 0,
+                                                bytes, 0, NULL, NULL));
+    }
+    if (status != WA_OK) {
+        wa_error_prefix(err, "%s (%.1f MB): ", what, (double)bytes / 1e6);
+        if (buffer) {
+            (void)clReleaseMemObject(buffer);
+        }
+        return status;
+    }
+    engine->bytes += bytes;
+    if (engine->bytes > engine->peak_bytes) {
+        engine->peak_bytes = engine->bytes;
+    }
+    *ret_buffer = buffer;
+    return WA_OK;
+}
+
+wa_status wa_engine_buffer_from(struct wa_engine *engine, const void *data, size_t bytes,
+                                const char *what, cl_mem *ret_buffer, struct wa_error *err)
+{
+    cl_mem buffer = NULL;
+    wa_status status = wa_engine_buffer(engine, bytes, what, &buffer, err);
+    if (status == WA_OK && bytes) {
+        status = wa_engine_write(engine, buffer, 0, data, bytes, err);
+    }
+    if (status != WA_OK) {
+        wa_engine_release(engine, buffer);
+        return status;
+    }
+    *ret_buffer = buffer;
+    return WA_OK;
+}
+
+void wa_engine_release(struct wa_engine *engine, cl_mem buffer)
+{
+    if (!buffer) {
+        return;
+    }
+    size_t bytes = 0;
+    (void)clGetMemObjectInfo(buffer, CL_MEM_SIZE, sizeof bytes, &bytes, NULL);
+    engine->bytes -= bytes < engine->bytes ? bytes : engine->bytes;
+    (void)clReleaseMemObject(buffer);
+}
+
+wa_status wa_engine_read(struct wa_engine *engine, cl_mem buffer, size_t offset_bytes,
+                         void *ret_data, size_t bytes, struct wa_error *err)
+{
+    return WA_CL(err, clEnqueueReadBuffer(engine->device->queue, buffer, CL_TRUE, offset_bytes,
+                                          bytes, ret_data, 0, NULL, NULL));
+}
+
+wa_status wa_engine_write(struct wa_engine *engine, cl_mem buffer, size_t offset_bytes,
+                          const void *data, size_t bytes, struct wa_error *err)
+{
+    return WA_CL(err, clEnqueueWriteBuffer(engine->device->queue, buffer, CL_TRUE, offset_bytes,
+                                           bytes, data, 0, NULL, NULL));
+}
+
+struct wa_program_spec wa_engine_spec(const struct wa_engine *engine, const char *file,
+                                      const char *options, char *buffer, size_t buffer_bytes)
+{
+    bool is_vector = strncmp(file, "cpu_", 4) == 0;
+    int used = is_vector ? snprintf(buffer, buffer_bytes, "-cl-std=CL1.2 -D WIDTH=%d -D OUTS=%d",
+                                    engine->vector_width, engine->output_block)
+                         : snprintf(buffer, buffer_bytes, "-cl-std=CL1.2");
+    if (options && used > 0 && (size_t)used < buffer_bytes) {
+        (void)snprintf(buffer + used, buffer_bytes - (size_t)used, " %s", options);
+    }
+    return (struct wa_program_spec){
+        .prelude = is_vector ? "vector.cl" : NULL, .file = file, .options = buffer};
+}
+
+wa_status wa_engine_kernel(struct wa_engine *engine, const char *file, const char *name,
+                           const char *options, cl_kernel *ret_kernel, struct wa_error *err)
+{
+    char text[512];
+    struct wa_program_spec spec = wa_engine_spec(engine, file, options, text, sizeof text);
+    cl_program program = NULL;
+    wa_status status = wa_programs_get(engine->programs, &spec, &program, err);
+    if (status != WA_OK) {
+        return status;
+    }
+    cl_int code = CL_SUCCESS;
+    cl_kernel kernel = clCreateKernel(program, name, &code);
+    if (code != CL_SUCCESS) {
+        return wa_fail(err, WA_E_DEVICE, "kernel '%s' of %s: %s", name, file,
+                       wa_cl_error_name(code));
+    }
+    *ret_kernel = kernel;
+    return WA_OK;
+}
+
+static cl_int set_arguments(cl_kernel kernel, const char *types, va_list arguments)
+{
+    cl_int code = CL_SUCCESS;
+    for (cl_uint i = 0; types[i] && code == CL_SUCCESS; i++) {
+        switch (types[i]) {
+        case 'm': {
+            cl_mem memory = va_arg(arguments, cl_mem);
+            code = clSetKernelArg(kernel, i, sizeof memory, &memory);
+            break;
+        }
+        case 'i': {
+            cl_int value = va_arg(arguments, int);
+            code = clSetKernelArg(kernel, i, sizeof value, &value);
+            break;
+        }
+        case 'f': {
+            cl_float value = (cl_float)va_arg(arguments, double);
+            code = clSetKernelArg(kernel, i, sizeof value, &value);
+            break;
+        }
+        case 'l':
+            code = clSetKernelArg(kernel, i, va_arg(arguments, size_t), NULL);
+            break;
+        default:
+            code = CL_INVALID_ARG_VALUE;
+        }
+    }
+    return code;
+}
+
+static void kernel_name(cl_kernel kernel, char *ret_name, size_t bytes)
+{
+    if (clGetKernelInfo(kernel, CL_KERNEL_FUNCTION_NAME, bytes, ret_name, NULL) != CL_SUCCESS) {
+        (void)snprintf(ret_name, bytes, "unknown");
+    }
+}
+
+wa_status wa_engine_launch(struct wa_engine *engine, cl_kernel kernel, const struct wa_range *range,
+                           struct wa_error *err, const char *types, ...)
+{
+    va_list arguments;
+    va_start(arguments, types);
+    cl_int code = set_arguments(kernel, types, arguments);
+    va_end(arguments);
+    cl_event event = NULL;
+    if (code == CL_SUCCESS) {
+        code = clEnqueueNDRangeKernel(engine->device->queue, kernel, range->dimensions, NULL,
+                                      range->global, range->local[0] ? range->local : NULL, 0, NULL,
+                                      engine->observer ? &event : NULL);
+    }
+    if (code != CL_SUCCESS) {
+        char name[128];
+        kernel_name(kernel, name, sizeof name);
+        return wa_fail(err, WA_E_DEVICE, "launching kernel '%s' (%zu x %zu x %zu): %s", name,
+                       range->global[0], range->global[1], range->global[2],
+                       wa_cl_error_name(code));
+    }
+    engine->launches++;
+    if (engine->observer) {
+        char name[128];
+        kernel_name(kernel, name, sizeof name);
+        engine->observer(engine->observer_context, name, event);
+        (void)clReleaseEvent(event);
+    }
+    return WA_OK;
+}
+
+wa_status wa_engine_finish(struct wa_engine *engine, struct wa_error *err)
+{
+    return WA_CL(err, clFinish(engine->device->queue));
+}

@@ -1,0 +1,75 @@
+/* An open device with its programs, memory account and launches: what operations enqueue through. */
+#ifndef WALIGN_CORE_ENGINE_H
+#define WALIGN_CORE_ENGINE_H
+
+#include "device.h"
+#include "program.h"
+
+/* Which kernels serve: explicit vectors and one work-item a group, or scalar kernels in groups. */
+enum wa_path { WA_PATH_CPU = 1, WA_PATH_GPU = 2 };
+
+/* Called with each launch of a profiled engine; the event may be retained. */
+typedef void wa_launch_observer(void *context, const char *kernel, cl_event event);
+
+struct wa_engine {
+    struct wa_device *device;
+    struct wa_programs *programs;
+    enum wa_path path;
+    int vector_width;     /* of the CPU kernels: 16, 8 or 4 floats */
+    int output_block;     /* output channels that the CPU kernels keep in registers */
+    size_t local_bytes;   /* local memory that kernels may use */
+    uint64_t launches;    /* so far */
+    uint64_t flop;        /* of the direct algorithms of all products so far */
+    uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
+    wa_launch_observer *observer;
+    void *observer_context;
+};
+
+/* `device` and `programs` outlive the engine. `path` NULL or "auto": by the device's type. */
+void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
+                    struct wa_programs *programs, const char *path);
+
+/* A device buffer of zeros. `what` names it in the error when it does not fit. */
+WA_MUST_CHECK wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *what,
+                                         cl_mem *ret_buffer, struct wa_error *err);
+/* The same with content. */
+WA_MUST_CHECK wa_status wa_engine_buffer_from(struct wa_engine *engine, const void *data,
+                                              size_t bytes, const char *what, cl_mem *ret_buffer,
+                                              struct wa_error *err);
+void wa_engine_release(struct wa_engine *engine, cl_mem buffer); /* takes NULL */
+
+/* Blocking copies from and to the device, for set-up, checkpoints and tests. */
+WA_MUST_CHECK wa_status wa_engine_read(struct wa_engine *engine, cl_mem buffer, size_t offset_bytes,
+                                       void *ret_data, size_t bytes, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_engine_write(struct wa_engine *engine, cl_mem buffer,
+                                        size_t offset_bytes, const void *data, size_t bytes,
+                                        struct wa_error *err);
+
+/* A kernel of a file in kernels/, built as this engine's path wants; `options` is added to the build
+ * options (NULL: none). The caller releases it. */
+WA_MUST_CHECK wa_status wa_engine_kernel(struct wa_engine *engine, const char *file,
+                                         const char *name, const char *options,
+                                         cl_kernel *ret_kernel, struct wa_error *err);
+
+/* The spec by which wa_engine_kernel builds a file, for wa_programs_prebuild. `buffer` holds the
+ * options and must outlive the spec. */
+struct wa_program_spec wa_engine_spec(const struct wa_engine *engine, const char *file,
+                                      const char *options, char *buffer, size_t buffer_bytes);
+
+/* Work-groups of a launch: `global` work-items in all, `local` in a group (zeros: the driver's
+ * choice). */
+struct wa_range {
+    cl_uint dimensions;
+    size_t global[3], local[3];
+};
+
+/* Sets the arguments and enqueues. `types` has a letter for each: m cl_mem, i int, f float, l bytes
+ * of local memory (size_t). */
+WA_MUST_CHECK wa_status wa_engine_launch(struct wa_engine *engine, cl_kernel kernel,
+                                         const struct wa_range *range, struct wa_error *err,
+                                         const char *types, ...);
+
+/* Waits for all that was enqueued; failures of earlier launches surface here. */
+WA_MUST_CHECK wa_status wa_engine_finish(struct wa_engine *engine, struct wa_error *err);
+
+#endif

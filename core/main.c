@@ -1,0 +1,262 @@
+/* walign: the command line. Reads options, runs one command, prints its error. */
+#define _GNU_SOURCE /* getopt_long */
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "log.h"
+#include "version.h"
+
+enum option_id {
+    OPTION_SET = 256,
+    OPTION_DEVICE,
+    OPTION_OUT,
+    OPTION_RESUME,
+    OPTION_QUIET,
+    OPTION_JSON,
+    OPTION_STEPS,
+    OPTION_PROFILE,
+    OPTION_PLUGIN_PATH,
+    OPTION_HELP,
+    OPTION_VERSION
+};
+
+struct command {
+    const char *name, *arguments, *summary, *help;
+    size_t min_positional, max_positional;
+    const int *options; /* beside those that every command has; ends with 0 */
+    wa_command_run *run;
+};
+
+static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTION_RESUME, OPTION_QUIET, 0};
+static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_PROFILE, OPTION_JSON, 0};
+static const int list_options[] = {OPTION_JSON, 0};
+
+static const struct command commands[] = {
+    {"train", "CONFIG [--set path=value]... [--device SEL] [--out DIR] [--resume] [--quiet]",
+     "train a network as a JSON config says",
+     "  --set path=value  change a value of the config, e.g. --set rule.plugin=fa\n"
+     "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
+     "  --out DIR         run directory (default runs/<config name>[-<what --set varies>])\n"
+     "  --resume          go on from the last checkpoint in the run directory\n"
+     "  --quiet           no progress\n",
+     1, 1, train_options, wa_command_train},
+    {"bench", "CONFIG [--set path=value]... [--steps N] [--device SEL] [--profile FILE] [--json]",
+     "time the steps that `train` would run",
+     "  --set path=value  change a value of the config\n"
+     "  --steps N         steps to time (default 30)\n"
+     "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
+     "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
+     "  --json            print one JSON object\n",
+     1, 1, bench_options, wa_command_bench},
+    {"devices", "[--json]", "list the OpenCL devices",
+     "  --json            print a JSON array\n", 0, 0, list_options, wa_command_devices},
+    {"plugins", "[--json]", "list rules, architectures, datasets and optimizers",
+     "  --json            print a JSON object, with every plugin's options\n", 0, 0, list_options,
+     wa_command_plugins},
+};
+enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
+
+static const struct option long_options[] = {
+    {"set", required_argument, NULL, OPTION_SET},
+    {"device", required_argument, NULL, OPTION_DEVICE},
+    {"out", required_argument, NULL, OPTION_OUT},
+    {"resume", no_argument, NULL, OPTION_RESUME},
+    {"quiet", no_argument, NULL, OPTION_QUIET},
+    {"json", no_argument, NULL, OPTION_JSON},
+    {"steps", required_argument, NULL, OPTION_STEPS},
+    {"profile", required_argument, NULL, OPTION_PROFILE},
+    {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
+    {"help", no_argument, NULL, OPTION_HELP},
+    {"version", no_argument, NULL, OPTION_VERSION},
+    {NULL, 0, NULL, 0},
+};
+
+static void print_usage(FILE *to)
+{
+    (void)fprintf(to, "Usage: walign COMMAND [OPTION]...\n\n"
+                      "Trains wide neural networks with backprop-free learning rules on any OpenCL "
+                      "device.\n\nCommands:\n");
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        (void)fprintf(to, "  %-10s %s\n", commands[i].name, commands[i].summary);
+    }
+    (void)fprintf(to, "\nEverywhere: --plugin-path DIR (may be repeated), --help, --version.\n"
+                      "`walign COMMAND --help` says more; so does `man walign`.\n");
+}
+
+static void print_command_help(const struct command *command)
+{
+    (void)printf("Usage: walign %s %s\n\n%s.\n\n%s"
+                 "  --plugin-path DIR search DIR for plugins first; may be repeated\n",
+                 command->name, command->arguments, command->summary, command->help);
+}
+
+static bool is_allowed(const struct command *command, int id)
+{
+    if (id == OPTION_PLUGIN_PATH) {
+        return true;
+    }
+    for (const int *o = command->options; *o; o++) {
+        if (*o == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static wa_status read_steps(const char *text, int64_t *ret_steps, struct wa_error *err)
+{
+    char *end = NULL;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end || value < 1 || value > 1000000) {
+        return wa_fail(err, WA_E_USAGE, "--steps %s: expected a number from 1 to 1000000", text);
+    }
+    *ret_steps = value;
+    return WA_OK;
+}
+
+static wa_status take_option(struct wa_command_line *line, int id, const char *argument,
+                             struct wa_error *err)
+{
+    switch (id) {
+    case OPTION_SET:
+        ((const char **)(uintptr_t)line->setup.sets)[line->setup.set_count++] = argument;
+        break;
+    case OPTION_PLUGIN_PATH:
+        ((const char **)(uintptr_t)line->setup.plugin_paths)[line->setup.plugin_path_count++] = argument;
+        break;
+    case OPTION_DEVICE:
+        line->setup.device = argument;
+        break;
+    case OPTION_OUT:
+        line->out = argument;
+        break;
+    case OPTION_RESUME:
+        line->resume = true;
+        break;
+    case OPTION_QUIET:
+        line->quiet = true;
+        break;
+    case OPTION_JSON:
+        line->json = true;
+        break;
+    case OPTION_PROFILE:
+        line->profile = argument;
+        break;
+    case OPTION_STEPS:
+        return read_steps(argument, &line->steps, err);
+    default:
+        break;
+    }
+    return WA_OK;
+}
+
+enum outcome { OUTCOME_RUN, OUTCOME_DONE, OUTCOME_FAILED };
+
+static enum outcome parse(const struct command *command, int argc, char **argv,
+                          struct wa_command_line *line, struct wa_error *err)
+{
+    opterr = 0;
+    optind = 2;
+    int id = 0;
+    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+        const char *word = argv[optind - 1];
+        if (id == OPTION_HELP) {
+            print_command_help(command);
+            return OUTCOME_DONE;
+        }
+        if (id == OPTION_VERSION) {
+            (void)printf("walign %s\n", WA_VERSION);
+            return OUTCOME_DONE;
+        }
+        if (id == ':') {
+            (void)wa_fail(err, WA_E_USAGE, "option %s needs a value", word);
+            return OUTCOME_FAILED;
+        }
+        if (id == '?' || !is_allowed(command, id)) {
+            (void)wa_fail(err, WA_E_USAGE,
+                          "`walign %s` has no option '%s'; `walign %s --help` lists them",
+                          command->name, word, command->name);
+            return OUTCOME_FAILED;
+        }
+        if (take_option(line, id, optarg, err) != WA_OK) {
+            return OUTCOME_FAILED;
+        }
+    }
+    line->positional = (const char **)&argv[optind];
+    line->positional_count = (size_t)(argc - optind);
+    if (line->positional_count < command->min_positional ||
+        line->positional_count > command->max_positional) {
+        (void)wa_fail(err, WA_E_USAGE, "expected: walign %s %s", command->name, command->arguments);
+        return OUTCOME_FAILED;
+    }
+    line->setup.config_file = line->positional_count ? line->positional[0] : NULL;
+    return OUTCOME_RUN;
+}
+
+static wa_status run_command(const struct command *command, int argc, char **argv, struct wa_error *err)
+{
+    struct wa_command_line line = {.steps = 30};
+    const char **sets = calloc((size_t)argc, sizeof *sets);
+    const char **paths = calloc((size_t)argc, sizeof *paths);
+    wa_status status = sets && paths ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
+    line.setup.sets = sets;
+    line.setup.plugin_paths = paths;
+    if (status == WA_OK) {
+        enum outcome outcome = parse(command, argc, argv, &line, err);
+        status = outcome == OUTCOME_RUN ? command->run(&line, err) : err->status;
+    }
+    free(sets);
+    free(paths);
+    return status;
+}
+
+static const struct command *find_command(const char *name)
+{
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        if (strcmp(commands[i].name, name) == 0) {
+            return &commands[i];
+        }
+    }
+    return NULL;
+}
+
+static wa_status unknown_command(const char *name, struct wa_error *err)
+{
+    const char *names[COMMAND_COUNT];
+    for (size_t i = 0; i < COMMAND_COUNT; i++) {
+        names[i] = commands[i].name;
+    }
+    const char *near = wa_config_suggest(name, names, COMMAND_COUNT);
+    return wa_fail(err, WA_E_USAGE, "no command '%s'%s%s%s; `walign --help` lists them", name,
+                   near ? ", did you mean '" : "", near ? near : "", near ? "'?" : "");
+}
+
+int main(int argc, char **argv)
+{
+    struct wa_error err = {0};
+    wa_status status = WA_OK;
+    if (argc < 2) {
+        print_usage(stderr);
+        return wa_status_exit_code(WA_E_USAGE);
+    }
+    const struct command *command = find_command(argv[1]);
+    if (command) {
+        status = run_command(command, argc, argv, &err);
+    } else if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+    } else if (strcmp(argv[1], "--version") == 0) {
+        (void)printf("walign %s\n", WA_VERSION);
+    } else {
+        status = unknown_command(argv[1], &err);
+    }
+    if (status == WA_OK && fflush(stdout) != 0) {
+        status = wa_fail(&err, WA_E_IO, "writing to standard output failed");
+    }
+    if (status != WA_OK) {
+        wa_log(WA_LOG_ERROR, "%s", err.message[0] ? err.message : wa_status_text(status));
+    }
+    return wa_status_exit_code(status);
+}

@@ -1,0 +1,191 @@
+/* run.json. */
+#include "run_description.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "module.h"
+#include "sha256.h"
+#include "version.h"
+
+static void add_text(json_object *object, const char *key, const char *value)
+{
+    (void)json_object_object_add(object, key, json_object_new_string(value ? value : ""));
+}
+
+static void add_count(json_object *object, const char *key, uint64_t value)
+{
+    (void)json_object_object_add(object, key, json_object_new_int64((int64_t)value));
+}
+
+static json_object *describe_device(const struct wa_setup *setup)
+{
+    const struct wa_device_info *info = &setup->device->info;
+    json_object *device = json_object_new_object();
+    add_count(device, "index", setup->device->index);
+    add_text(device, "name", info->name);
+    add_text(device, "type", wa_device_type_name(info->type));
+    add_text(device, "platform", info->platform_name);
+    add_text(device, "platform_version", info->platform_version);
+    add_text(device, "vendor", info->vendor);
+    add_text(device, "driver", info->driver);
+    add_text(device, "opencl", info->version);
+    add_count(device, "compute_units", info->compute_units);
+    add_count(device, "global_bytes", info->global_bytes);
+    add_count(device, "allocation_bytes", info->allocation_bytes);
+    add_count(device, "local_bytes", info->local_bytes);
+    return device;
+}
+
+static wa_status describe_plugins(const struct wa_setup *setup, json_object *plugins,
+                                  struct wa_error *err)
+{
+    for (int s = 0; s < WA_SECTION_COUNT; s++) {
+        const struct wa_plugin_record *record = setup->plugins[s];
+        char hash[WA_SHA256_HEX_BYTES];
+        wa_status status = wa_sha256_file(record->path, hash, err);
+        if (status != WA_OK) {
+            return status;
+        }
+        json_object *plugin = json_object_new_object();
+        add_text(plugin, "kind", wa_module_kind_name(record->plugin.kind));
+        add_text(plugin, "id", record->plugin.id);
+        add_text(plugin, "version", record->plugin.version);
+        add_text(plugin, "file", record->path);
+        add_text(plugin, "sha256", hash);
+        (void)json_object_array_add(plugins, plugin);
+    }
+    return WA_OK;
+}
+
+static json_object *describe_data(const struct wa_setup *setup)
+{
+    const struct wa_batches *b = &setup->batches;
+    json_object *data = json_object_new_object();
+    add_count(data, "height", b->info.height);
+    add_count(data, "width", b->info.width);
+    add_count(data, "channels", b->info.channels);
+    add_count(data, "classes", b->info.classes);
+    add_count(data, "train_items", b->train_items);
+    add_count(data, "validation_items", b->validation_items);
+    add_count(data, "test_items", b->test_items);
+    return data;
+}
+
+wa_status wa_run_description_make(const struct wa_setup *setup, json_object **ret_run,
+                                  struct wa_error *err)
+{
+    char *canonical = NULL;
+    char hash[WA_SHA256_HEX_BYTES];
+    wa_status status = wa_config_canonical(setup->config, &canonical, err);
+    if (status != WA_OK) {
+        return status;
+    }
+    wa_sha256_hex(canonical, strlen(canonical), hash);
+    json_object *run = json_object_new_object();
+    json_object *versions = json_object_new_object();
+    json_object *plugins = json_object_new_array();
+    add_text(run, "config_file", setup->config->file);
+    (void)json_object_object_add(run, "config", json_tokener_parse(canonical));
+    add_text(run, "config_sha256", hash);
+    add_count(run, "seed", setup->batches.seed);
+    (void)json_object_object_add(run, "device", describe_device(setup));
+    add_text(run, "kernel_path", setup->engine.path == WA_PATH_GPU ? "gpu" : "cpu");
+    add_text(versions, "walign", WA_VERSION);
+    add_text(versions, "git", WA_GIT);
+    add_text(versions, "clblast", WA_CLBLAST_VERSION);
+    add_text(versions, "json_c", json_c_version());
+    (void)json_object_object_add(run, "versions", versions);
+    (void)json_object_object_add(run, "data", describe_data(setup));
+    status = describe_plugins(setup, plugins, err);
+    (void)json_object_object_add(run, "plugins", plugins);
+    add_count(run, "parameters", wa_session_model(setup->session)->parameter_count);
+    add_count(run, "peak_device_bytes", setup->engine.peak_bytes);
+    free(canonical);
+    if (status != WA_OK) {
+        (void)json_object_put(run);
+        return status;
+    }
+    *ret_run = run;
+    return WA_OK;
+}
+
+wa_status wa_run_description_check(const json_object *run, const struct wa_setup *setup,
+                                   struct wa_error *err)
+{
+    /* A longer run continues a shorter one; how often is written changes nothing that is computed. */
+    static const char *const ignored[] = {"epochs", "checkpoint_every", "keep_every"};
+    json_object *config = NULL;
+    if (!json_object_object_get_ex(run, "config", &config)) {
+        return wa_fail(err, WA_E_DATA, "run.json has no \"config\": the run cannot be resumed");
+    }
+    char *now = NULL;
+    char *differences = NULL;
+    wa_status status = wa_config_canonical(setup->config, &now, err);
+    if (status == WA_OK) {
+        status = wa_config_differences(json_object_to_json_string(config), now, ignored,
+                                       sizeof ignored / sizeof *ignored, &differences, err);
+    }
+    if (status == WA_OK && *differences) {
+        status = wa_fail(err, WA_E_USAGE,
+                         "the config differs from that of the run to be resumed: %s; resume with the "
+                         "same config, or start another run with --out",
+                         differences);
+    }
+    free(now);
+    free(differences);
+    return status;
+}
+
+/* ---- The default directory ------------------------------------------------------------------ */
+
+static void append(char *text, size_t size, const char *part, size_t length)
+{
+    size_t used = strlen(text);
+    for (size_t i = 0; i < length && used + 1 < size; i++) {
+        char c = part[i];
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                        c == '.' || c == '-' || c == '_';
+        text[used++] = is_plain ? c : '_';
+    }
+    text[used] = '\0';
+}
+
+char *wa_run_description_directory(const struct wa_setup_request *request)
+{
+    char name[1024] = "";
+    const char *file = request->config_file;
+    const char *slash = strrchr(file, '/');
+    file = slash ? slash + 1 : file;
+    const char *dot = strrchr(file, '.');
+    append(name, sizeof name, file, dot && dot > file ? (size_t)(dot - file) : strlen(file));
+    for (size_t i = 0; i < request->set_count; i++) {
+        /* "rule.plugin=fa" varies the rule, "architecture.width=8" the width */
+        const char *set = request->sets[i];
+        const char *equals = strchr(set, '=');
+        if (!equals) {
+            continue;
+        }
+        size_t length = (size_t)(equals - set);
+        static const char plugin[] = ".plugin";
+        size_t tail = sizeof plugin - 1;
+        if (length > tail && strncmp(equals - tail, plugin, tail) == 0) {
+            length -= tail;
+        }
+        const char *start = set;
+        for (const char *c = set; c < set + length; c++) {
+            start = *c == '.' ? c + 1 : start;
+        }
+        append(name, sizeof name, "-", 1);
+        append(name, sizeof name, start, (size_t)(set + length - start));
+        append(name, sizeof name, "-", 1);
+        append(name, sizeof name, equals + 1, strlen(equals + 1));
+    }
+    size_t size = strlen(name) + sizeof "runs/";
+    char *directory = malloc(size);
+    if (directory) {
+        (void)snprintf(directory, size, "runs/%s", name);
+    }
+    return directory;
+}

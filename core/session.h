@@ -1,0 +1,90 @@
+/* One network in training on one device: its weights, a rule and an optimizer, and the steps they
+ * take. Knows no dataset and no files: the trainer brings batches, the checkpoint reads parameters.
+ *
+ * A step only enqueues. Losses and counts stay on the device until wa_session_collect.
+ */
+#ifndef WALIGN_CORE_SESSION_H
+#define WALIGN_CORE_SESSION_H
+
+#include "engine.h"
+#include "model.h"
+#include "module.h"
+#include "plugin_host.h"
+
+/* What a session is made of; all of it is borrowed and outlives the session. */
+struct wa_session_spec {
+    struct wa_engine *engine;
+    const struct wa_plugin_record *architecture, *rule, *optimizer;
+    json_object *architecture_options, *rule_options, *optimizer_options;
+    const char *config_folder;
+    wa_dataset_info data; /* shape of items, classes, element, target offset */
+    int batch;
+    uint32_t seed;
+    bool is_standard; /* standard parameterization */
+};
+
+struct wa_session;
+
+/* Builds the network, draws its weights, lets the rule plan one step, allocates everything. */
+WA_MUST_CHECK wa_status wa_session_create(const struct wa_session_spec *spec,
+                                          struct wa_session **ret_session, struct wa_error *err);
+void wa_session_destroy(struct wa_session *session);
+
+/* Steps whose results may be outstanding; collect before there are more. */
+enum { WA_SESSION_SLOTS = 256 };
+
+/* Enqueues one training step of a whole batch: `items` [batch] as the dataset reads them, labels
+ * [batch]. Both may be reused when the call returns. `step` counts from 1. */
+WA_MUST_CHECK wa_status wa_session_train(struct wa_session *session, const void *items,
+                                         const uint32_t *labels, uint64_t step,
+                                         struct wa_error *err);
+
+/* Enqueues a forward pass with the loss and accuracy of a batch; changes nothing. */
+WA_MUST_CHECK wa_status wa_session_evaluate(struct wa_session *session, const void *items,
+                                            const uint32_t *labels, struct wa_error *err);
+
+struct wa_session_result {
+    float loss, correct; /* of one batch, before its update */
+};
+
+/* Waits, and takes the results of the train and evaluate calls since the last collect, in order. */
+WA_MUST_CHECK wa_status wa_session_collect(struct wa_session *session,
+                                           struct wa_session_result ret_results[WA_SESSION_SLOTS],
+                                           size_t *ret_count, struct wa_error *err);
+
+/* Name of the first tensor that holds NaN or infinity: weights, then outputs of the layers; "loss" if
+ * all are finite. Valid after a result that is not finite: updates stopped there. */
+WA_MUST_CHECK wa_status wa_session_first_bad_tensor(struct wa_session *session, char *ret_name,
+                                                    size_t bytes, struct wa_error *err);
+
+/* A tensor of parameters or state, as checkpoints hold it. */
+struct wa_session_tensor {
+    char name[64];        /* "conv1.weight" */
+    size_t shape[4];
+    size_t dimensions;
+    size_t count;         /* floats */
+    cl_mem memory;
+    size_t offset;        /* floats */
+};
+
+/* All tensors that a checkpoint keeps: weights and biases bottom to top, then the optimizer's state
+ * ("state.<name>.<tensor>"). The array lives as long as the session. */
+const struct wa_session_tensor *wa_session_tensors(const struct wa_session *session,
+                                                   size_t *ret_count);
+
+WA_MUST_CHECK wa_status wa_session_read(struct wa_session *session,
+                                        const struct wa_session_tensor *tensor, float *ret_values,
+                                        struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_write(struct wa_session *session,
+                                         const struct wa_session_tensor *tensor, const float *values,
+                                         struct wa_error *err);
+
+const struct wa_model *wa_session_model(const struct wa_session *session);
+
+/* Bytes of all buffers that the plan listed, by name; for run.json and error messages. */
+uint64_t wa_session_planned_bytes(const struct wa_session *session);
+
+/* Kernel launches of the last training step. */
+uint64_t wa_session_step_launches(const struct wa_session *session);
+
+#endif

@@ -1,0 +1,124 @@
+/* Shared by session.c, rule_host.c and optimizer_host.c only. */
+#ifndef WALIGN_CORE_SESSION_PRIVATE_H
+#define WALIGN_CORE_SESSION_PRIVATE_H
+
+#include "operations.h"
+#include "rng.h"
+#include "session.h"
+
+/* Weights sets: live, frozen, feedback. `arranged` is the copy that convolution kernels read. */
+struct wa_weights {
+    struct wa_session *session;
+    struct wa_weights *next;
+    bool is_frozen;                  /* a copy of the live weights as drawn */
+    bool is_needed[2], is_arranged[2]; /* forward, backward */
+    float *host;                     /* until everything is drawn */
+    cl_mem memory, arranged[2];
+};
+
+struct tape_layer {
+    cl_mem h;       /* z at first; scratch of the session where nothing looks at it later */
+    cl_mem a;       /* activity; NULL for the readout, whose h holds the outputs */
+    cl_mem inverse; /* 1/sqrt(var + epsilon) */
+    cl_mem pooled;  /* where the layer above reads the mean over positions */
+};
+
+struct wa_tape {
+    struct wa_session *session;
+    struct wa_tape *next;
+    const struct wa_weights *weights; /* of the last forward pass */
+    bool keeps_h;                     /* some gradient needs it */
+    struct tape_layer *layers;
+};
+
+struct wa_feedback {
+    struct wa_session *session;
+    struct wa_feedback *next;
+    bool is_pooled;
+    float **host;
+    cl_mem *memory; /* [layer]: [channel][row][column][class], or [channel][class] */
+};
+
+/* Where the error stands: at the readout's output, or at the output of a layer below. */
+struct wa_delta {
+    struct wa_session *session;
+    struct wa_delta *next;
+    uint32_t layer;
+    bool is_pooled, is_error;
+    bool needs_whole;
+    cl_mem error, pooled, whole;
+};
+
+struct optimizer {
+    struct wa_plugin_host host;
+    wa_optimizer_host table;
+    const wa_optimizer_ops *ops;
+    void *self;
+    cl_kernel kernel;
+    uint32_t state_count, scalar_count;
+    char (*state_names)[32];
+    cl_mem state; /* [state][parameter] */
+};
+
+enum { STAGINGS = 4 };
+
+struct staging {
+    unsigned char *bytes; /* items, then labels */
+    cl_event done;
+};
+
+struct wa_session {
+    struct wa_session_spec spec;
+    struct wa_engine *engine;
+    struct wa_model model;
+    struct wa_operations *operations;
+
+    struct wa_plugin_host rule_plugin, architecture_plugin;
+    wa_rule_host rule_table;
+    void *rule;
+    struct optimizer optimizer;
+
+    struct wa_error *err; /* of the call that is under way: services report through it */
+    bool is_planning;
+    bool is_creating;
+    struct wa_rng rng;
+
+    struct wa_weights *weights; /* all sets; the live one is `live` */
+    struct wa_tape *tapes;
+    struct wa_feedback *feedbacks;
+    struct wa_delta *deltas;
+    struct wa_weights *live;
+    struct wa_tape *live_tape; /* the one whose output error counts */
+    struct wa_delta *error_delta;
+    bool *is_trained;
+    bool *has_gradient, *needs_dz; /* found by planning */
+
+    cl_mem images, items, labels, gradients, scratch, results, halted;
+    cl_mem *dz; /* by layer; layers of one layout share one */
+    size_t item_bytes;
+    struct staging stagings[STAGINGS];
+    size_t next_staging;
+    int slot;
+    uint64_t step_launches, planned_bytes;
+
+    struct wa_session_tensor *tensors;
+    size_t tensor_count;
+};
+
+/* rule_host.c: the services of wa_rule_host and the handles behind them. */
+void wa_rule_host_init(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_rule_host_draw(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_rule_host_allocate(struct wa_session *session);
+void wa_rule_host_finish(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_rule_host_forward(struct wa_session *session,
+                                             const struct wa_weights *weights, struct wa_tape *tape);
+WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
+                                                  const struct wa_tape *tape,
+                                                  struct wa_delta *delta);
+
+/* optimizer_host.c */
+WA_MUST_CHECK wa_status wa_optimizer_host_create(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_optimizer_host_apply(struct wa_session *session, uint64_t step);
+void wa_optimizer_host_finish(struct wa_session *session);
+
+#endif

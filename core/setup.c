@@ -1,0 +1,146 @@
+/* From a config to a session. */
+#include "setup.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    wa_kind kind;
+} sections[WA_SECTION_COUNT] = {
+    [WA_SECTION_DATASET] = {"dataset", WA_KIND_DATASET},
+    [WA_SECTION_ARCHITECTURE] = {"architecture", WA_KIND_ARCHITECTURE},
+    [WA_SECTION_RULE] = {"rule", WA_KIND_RULE},
+    [WA_SECTION_OPTIMIZER] = {"optimizer", WA_KIND_OPTIMIZER},
+};
+
+const char *wa_setup_section_name(enum wa_section section)
+{
+    return sections[section].name;
+}
+
+static wa_status find_plugin(struct wa_setup *setup, enum wa_section section, struct wa_error *err)
+{
+    const char *name = sections[section].name;
+    char path[64];
+    (void)snprintf(path, sizeof path, "%s.plugin", name);
+    if (!wa_config_is_given(setup->config, path)) {
+        const struct wa_plugin_record *record =
+            wa_registry_find_role(setup->registry, sections[section].kind, WA_ROLE_DEFAULT);
+        if (!record) {
+            return wa_config_fail(setup->config, path, err,
+                                  "is not given and no %s plugin offers itself as default", name);
+        }
+        wa_status status = wa_config_set_plugin(setup->config, name, record->plugin.id, err);
+        if (status != WA_OK) {
+            return status;
+        }
+    }
+    struct wa_error reason = {0};
+    wa_status status = wa_registry_find(setup->registry, sections[section].kind,
+                                        wa_config_get_string(setup->config, path),
+                                        &setup->plugins[section], &reason);
+    if (status != WA_OK) {
+        return wa_config_fail(setup->config, path, err, "%s", reason.message);
+    }
+    return wa_config_section_options(setup->config, name, setup->plugins[section]->plugin.options,
+                                     &setup->options[section], err);
+}
+
+/* Options of the config's schema that this version cannot serve are refused, not ignored. */
+static wa_status check_unserved(const struct wa_config *config, struct wa_error *err)
+{
+    static const char *const switches[] = {"log_angles", "alignment_pair"};
+    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
+        if (wa_config_get_boolean(config, switches[i])) {
+            return wa_config_fail(config, switches[i], err, "this version of walign cannot do that");
+        }
+    }
+    if (strcmp(wa_config_get_string(config, "kernels.convolution"), "winograd") == 0) {
+        return wa_config_fail(config, "kernels.convolution", err,
+                              "this version of walign has no Winograd kernels: expected \"auto\" or "
+                              "\"direct\"");
+    }
+    return WA_OK;
+}
+
+wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request *request,
+                          struct wa_error *err)
+{
+    *setup = (struct wa_setup){0};
+    wa_status status = wa_config_read(request->config_file, request->sets, request->set_count,
+                                      &setup->config, err);
+    if (status == WA_OK) {
+        status = wa_registry_create(&setup->registry, err);
+    }
+    if (status == WA_OK) {
+        status = wa_registry_add_default_folders(setup->registry, request->plugin_paths,
+                                                 request->plugin_path_count, err);
+    }
+    for (int s = 0; s < WA_SECTION_COUNT && status == WA_OK; s++) {
+        status = find_plugin(setup, (enum wa_section)s, err);
+    }
+    return status == WA_OK ? check_unserved(setup->config, err) : status;
+}
+
+static wa_status open_device(struct wa_setup *setup, const struct wa_setup_request *request,
+                             struct wa_error *err)
+{
+    size_t index = 0;
+    wa_status status = wa_device_list_init(&setup->devices, err);
+    if (status == WA_OK) {
+        status = wa_device_choose(&setup->devices, request->device, &index, err);
+    }
+    if (status == WA_OK) {
+        status = wa_device_open(&setup->devices, index, request->profile, &setup->device, err);
+    }
+    if (status == WA_OK) {
+        status = wa_programs_create(setup->device, &setup->programs, err);
+    }
+    if (status == WA_OK) {
+        wa_engine_init(&setup->engine, setup->device, setup->programs,
+                       wa_config_get_string(setup->config, "kernels.path"));
+    }
+    return status;
+}
+
+wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
+                       struct wa_error *err)
+{
+    wa_status status = open_device(setup, request, err);
+    if (status == WA_OK) {
+        status = wa_batches_open(&setup->batches, setup->config, setup->plugins[WA_SECTION_DATASET],
+                                 setup->options[WA_SECTION_DATASET], err);
+    }
+    if (status != WA_OK) {
+        return status;
+    }
+    const char *parameterization = wa_config_get_string(setup->config, "parameterization");
+    const struct wa_session_spec spec = {
+        .engine = &setup->engine,
+        .architecture = setup->plugins[WA_SECTION_ARCHITECTURE],
+        .rule = setup->plugins[WA_SECTION_RULE],
+        .optimizer = setup->plugins[WA_SECTION_OPTIMIZER],
+        .architecture_options = setup->options[WA_SECTION_ARCHITECTURE],
+        .rule_options = setup->options[WA_SECTION_RULE],
+        .optimizer_options = setup->options[WA_SECTION_OPTIMIZER],
+        .config_folder = setup->config->folder,
+        .data = setup->batches.info,
+        .batch = setup->batches.batch,
+        .seed = setup->batches.seed,
+        .is_standard = strcmp(parameterization, "standard") == 0,
+    };
+    return wa_session_create(&spec, &setup->session, err);
+}
+
+void wa_setup_finish(struct wa_setup *setup)
+{
+    wa_session_destroy(setup->session);
+    wa_programs_destroy(setup->programs);
+    wa_device_close(setup->device);
+    wa_device_list_finish(&setup->devices);
+    wa_batches_close(&setup->batches);
+    wa_registry_destroy(setup->registry);
+    wa_config_destroy(setup->config);
+    *setup = (struct wa_setup){0};
+}

@@ -1,0 +1,49 @@
+/* What every command that runs a network needs, from one config: plugins, dataset, device, session. */
+#ifndef WALIGN_CORE_SETUP_H
+#define WALIGN_CORE_SETUP_H
+
+#include "batches.h"
+#include "registry.h"
+#include "session.h"
+
+struct wa_setup_request {
+    const char *config_file;
+    const char *const *sets; /* --set path=value */
+    size_t set_count;
+    const char *device;      /* --device, or NULL */
+    bool profile;
+    const char *const *plugin_paths;
+    size_t plugin_path_count;
+};
+
+enum wa_section { WA_SECTION_DATASET, WA_SECTION_ARCHITECTURE, WA_SECTION_RULE, WA_SECTION_OPTIMIZER,
+                  WA_SECTION_COUNT };
+
+struct wa_setup {
+    struct wa_config *config;
+    struct wa_registry *registry;
+    const struct wa_plugin_record *plugins[WA_SECTION_COUNT];
+    json_object *options[WA_SECTION_COUNT];
+    struct wa_batches batches;
+    struct wa_device_list devices;
+    struct wa_device *device;
+    struct wa_programs *programs;
+    struct wa_engine engine;
+    struct wa_session *session;
+};
+
+/* The part that needs neither data nor a device: config read and checked, plugins found, their options
+ * checked. Finish with wa_setup_finish, also after a failure; it takes a zeroed struct. */
+WA_MUST_CHECK wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request *request,
+                                        struct wa_error *err);
+
+/* Then the dataset, the device and the session. */
+WA_MUST_CHECK wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
+                                     struct wa_error *err);
+
+void wa_setup_finish(struct wa_setup *setup);
+
+/* "dataset", "architecture", "rule", "optimizer": the config's sections. */
+const char *wa_setup_section_name(enum wa_section section);
+
+#endif

@@ -1,0 +1,467 @@
+/* A training run. */
+#include "trainer.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpoint.h"
+#include "files.h"
+#include "log.h"
+#include "progress.h"
+#include "record.h"
+#include "run_description.h"
+
+static const double collect_seconds = 0.5; /* between looks at the losses */
+
+struct trainer {
+    const struct wa_trainer_request *request;
+    struct wa_setup setup;
+    struct wa_record *record;
+    struct wa_progress progress;
+    struct wa_progress_bar bar;
+    uint64_t epochs, step_limit, steps_per_epoch;
+    bool logs_steps, is_interrupted;
+    void *items;
+    uint32_t *labels;
+    double collected_at, epoch_started_at;
+    struct wa_session_result results[WA_SESSION_SLOTS];
+    struct wa_error *err;
+};
+
+/* ---- Results -------------------------------------------------------------------------------- */
+
+static wa_status diverged(struct trainer *t, uint64_t step)
+{
+    char tensor[96] = "loss";
+    struct wa_error ignored = {0};
+    if (wa_session_first_bad_tensor(t->setup.session, tensor, sizeof tensor, &ignored) != WA_OK) {
+        (void)snprintf(tensor, sizeof tensor, "unknown");
+    }
+    return wa_fail(t->err, WA_E_DIVERGED,
+                   "diverged in epoch %llu at step %llu: the loss is not finite, first bad tensor: %s; "
+                   "lower the learning rate (checkpoints of %s are from before)",
+                   (unsigned long long)(t->progress.epoch + 1), (unsigned long long)step, tensor,
+                   wa_record_directory(t->record));
+}
+
+static wa_status log_step(struct trainer *t, uint64_t step, const struct wa_session_result *result)
+{
+    json_object *line = json_object_new_object();
+    if (!line) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    double batch = t->setup.batches.batch;
+    (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)step));
+    (void)json_object_object_add(line, "loss", wa_record_number((double)result->loss));
+    (void)json_object_object_add(line, "accuracy", wa_record_number((double)result->correct / batch));
+    wa_status status = wa_record_append_step(t->record, line, t->err);
+    (void)json_object_put(line);
+    return status;
+}
+
+/* Takes the losses of the steps since the last look. */
+static wa_status collect_steps(struct trainer *t)
+{
+    size_t count = 0;
+    wa_status status = wa_session_collect(t->setup.session, t->results, &count, t->err);
+    uint64_t first = t->progress.step - count + 1;
+    for (size_t i = 0; i < count && status == WA_OK; i++) {
+        if (!isfinite(t->results[i].loss)) {
+            return diverged(t, first + i);
+        }
+        t->progress.loss_sum += (double)t->results[i].loss;
+        t->progress.correct_sum += (double)t->results[i].correct;
+        if (t->logs_steps) {
+            status = log_step(t, first + i, &t->results[i]);
+        }
+    }
+    t->collected_at = wa_progress_now();
+    return status;
+}
+
+/* ---- An epoch ------------------------------------------------------------------------------- */
+
+static double mean_accuracy(const struct trainer *t, double correct, uint64_t batches)
+{
+    return correct / ((double)batches * t->setup.batches.batch);
+}
+
+static bool is_stopped(const struct trainer *t)
+{
+    return t->request->stop && *t->request->stop;
+}
+
+static bool is_at_limit(const struct trainer *t)
+{
+    return t->step_limit && t->progress.step >= t->step_limit;
+}
+
+static wa_status train_step(struct trainer *t)
+{
+    struct wa_progress *p = &t->progress;
+    wa_status status = wa_batches_read(&t->setup.batches, WA_SET_TRAIN, p->step_in_epoch, t->items,
+                                       t->labels, t->err);
+    if (status == WA_OK) {
+        status = wa_session_train(t->setup.session, t->items, t->labels, p->step + 1, t->err);
+    }
+    if (status == WA_OK) {
+        p->step++;
+        p->step_in_epoch++;
+    }
+    return status;
+}
+
+static wa_status train_epoch(struct trainer *t)
+{
+    struct wa_progress *p = &t->progress;
+    wa_status status = WA_OK;
+    uint64_t pending = 0;
+    while (status == WA_OK && p->step_in_epoch < t->steps_per_epoch && !is_at_limit(t)) {
+        if (is_stopped(t)) {
+            t->is_interrupted = true;
+            break;
+        }
+        status = train_step(t);
+        pending++;
+        bool is_due = pending == WA_SESSION_SLOTS || wa_progress_now() - t->collected_at > collect_seconds;
+        if (status == WA_OK && is_due) {
+            status = collect_steps(t);
+            pending = 0;
+            wa_progress_step(&t->bar, p->epoch + 1, p->step_in_epoch, p->step,
+                             p->loss_sum / (double)p->step_in_epoch,
+                             mean_accuracy(t, p->correct_sum, p->step_in_epoch));
+        }
+    }
+    return status == WA_OK ? collect_steps(t) : status;
+}
+
+/* Mean loss and accuracy of a set's whole batches; nothing where there are none. */
+static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *loss_key,
+                              const char *accuracy_key, json_object *line)
+{
+    struct wa_session *session = t->setup.session;
+    uint64_t batches = wa_batches_count(&t->setup.batches, set);
+    double loss = 0;
+    double correct = 0;
+    wa_status status = WA_OK;
+    for (uint64_t i = 0; i < batches && status == WA_OK;) {
+        uint64_t end = i + WA_SESSION_SLOTS < batches ? i + WA_SESSION_SLOTS : batches;
+        for (; i < end && status == WA_OK; i++) {
+            status = wa_batches_read(&t->setup.batches, set, i, t->items, t->labels, t->err);
+            if (status == WA_OK) {
+                status = wa_session_evaluate(session, t->items, t->labels, t->err);
+            }
+        }
+        size_t count = 0;
+        if (status == WA_OK) {
+            status = wa_session_collect(session, t->results, &count, t->err);
+        }
+        for (size_t k = 0; k < count && status == WA_OK; k++) {
+            loss += (double)t->results[k].loss;
+            correct += (double)t->results[k].correct;
+        }
+    }
+    if (status == WA_OK && batches > 0) {
+        (void)json_object_object_add(line, loss_key, wa_record_number(loss / (double)batches));
+        (void)json_object_object_add(line, accuracy_key,
+                                     wa_record_number(mean_accuracy(t, correct, batches)));
+        if (!isfinite(loss)) {
+            status = diverged(t, t->progress.step);
+        }
+    }
+    return status;
+}
+
+static wa_status evaluate(struct trainer *t, json_object *line)
+{
+    static const struct {
+        const char *name, *loss, *accuracy;
+        enum wa_set set;
+    } sets[] = {
+        {"validation", "validation_loss", "validation_accuracy", WA_SET_VALIDATION},
+        {"test", "test_loss", "test_accuracy", WA_SET_TEST},
+        {"train", "train_eval_loss", "train_eval_accuracy", WA_SET_TRAIN_EVALUATION},
+    };
+    const json_object *wanted = wa_config_get(t->setup.config, "evaluate");
+    wa_status status = WA_OK;
+    for (size_t s = 0; s < sizeof sets / sizeof *sets && status == WA_OK; s++) {
+        for (size_t i = 0; i < json_object_array_length(wanted) && status == WA_OK; i++) {
+            if (strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), sets[s].name) ==
+                0) {
+                status = evaluate_set(t, sets[s].set, sets[s].loss, sets[s].accuracy, line);
+            }
+        }
+    }
+    return status;
+}
+
+static void write_summary(const json_object *line, char *text, size_t size)
+{
+    static const char *const keys[] = {"validation_accuracy", "test_accuracy"};
+    size_t used = 0;
+    text[0] = '\0';
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        json_object *value = NULL;
+        if (json_object_object_get_ex(line, keys[i], &value)) {
+            int n = snprintf(text + used, size - used, "  %.*s %.2f %%", (int)strcspn(keys[i], "_"),
+                             keys[i], 100.0 * json_object_get_double(value));
+            used += n > 0 ? (size_t)n : 0;
+        }
+    }
+}
+
+/* The line of metrics.jsonl, and the one for people. */
+static wa_status report_epoch(struct trainer *t)
+{
+    struct wa_progress *p = &t->progress;
+    json_object *line = json_object_new_object();
+    if (!line) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    double loss = p->loss_sum / (double)p->step_in_epoch;
+    double accuracy = mean_accuracy(t, p->correct_sum, p->step_in_epoch);
+    (void)json_object_object_add(line, "epoch", json_object_new_int64((int64_t)p->epoch + 1));
+    (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)p->step));
+    (void)json_object_object_add(line, "train_loss", wa_record_number(loss));
+    (void)json_object_object_add(line, "train_accuracy", wa_record_number(accuracy));
+    wa_status status = evaluate(t, line);
+    if (status == WA_OK) {
+        double seconds = wa_progress_now() - t->epoch_started_at;
+        (void)json_object_object_add(line, "seconds",
+                                     wa_record_number(round(seconds * 1e4) / 1e4));
+        status = wa_record_append_metrics(t->record, line, t->err);
+        char summary[128];
+        write_summary(line, summary, sizeof summary);
+        wa_progress_epoch(&t->bar, p->epoch + 1, p->step, loss, accuracy, summary, seconds);
+    }
+    (void)json_object_put(line);
+    return status;
+}
+
+/* ---- Checkpoints ---------------------------------------------------------------------------- */
+
+static wa_status write_checkpoint(struct trainer *t, char *path)
+{
+    wa_status status = path ? wa_record_sync(t->record, t->err)
+                            : wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    if (status == WA_OK) {
+        status = wa_checkpoint_write(path, t->setup.session, &t->progress, t->err);
+    }
+    free(path);
+    return status;
+}
+
+static wa_status write_last(struct trainer *t)
+{
+    return write_checkpoint(t, wa_record_last_checkpoint_path(wa_record_directory(t->record)));
+}
+
+static wa_status write_epoch_checkpoints(struct trainer *t)
+{
+    struct wa_progress *p = &t->progress;
+    uint64_t keep = (uint64_t)wa_config_get_integer(t->setup.config, "keep_every");
+    uint64_t every = (uint64_t)wa_config_get_integer(t->setup.config, "checkpoint_every");
+    wa_status status = WA_OK;
+    if (keep && p->epoch % keep == 0) {
+        status = write_checkpoint(
+            t, wa_record_checkpoint_path(wa_record_directory(t->record), p->epoch));
+    }
+    if (status == WA_OK && (p->is_finished || p->epoch % every == 0)) {
+        status = write_last(t);
+    }
+    return status;
+}
+
+/* ---- The run -------------------------------------------------------------------------------- */
+
+static wa_status interrupted(struct trainer *t)
+{
+    wa_status status = write_last(t);
+    if (status != WA_OK) {
+        return status;
+    }
+    return wa_fail(t->err, WA_E_INTERRUPTED,
+                   "stopped after step %llu; a checkpoint is written: go on with the same command and "
+                   "--resume (run directory %s)",
+                   (unsigned long long)t->progress.step, wa_record_directory(t->record));
+}
+
+static wa_status run_epochs(struct trainer *t)
+{
+    struct wa_progress *p = &t->progress;
+    struct wa_batches *batches = &t->setup.batches;
+    wa_status status = WA_OK;
+    wa_progress_start(&t->bar, p->step);
+    t->collected_at = wa_progress_now();
+    while (status == WA_OK && !p->is_finished) {
+        t->epoch_started_at = wa_progress_now();
+        p->rng = batches->rng;
+        batches->epoch = p->epoch;
+        wa_batches_begin_epoch(batches);
+        status = train_epoch(t);
+        if (status == WA_OK && t->is_interrupted) {
+            return interrupted(t);
+        }
+        if (status == WA_OK) {
+            status = report_epoch(t);
+        }
+        if (status != WA_OK) {
+            break;
+        }
+        /* A run that stops inside an epoch stays there: nothing of it is run twice. */
+        p->is_finished = p->epoch + 1 >= t->epochs || is_at_limit(t);
+        p->epoch++;
+        p->step_in_epoch = 0;
+        p->loss_sum = p->correct_sum = 0;
+        p->rng = batches->rng;
+        status = write_epoch_checkpoints(t);
+        if (status == WA_OK && is_stopped(t) && !p->is_finished) {
+            return interrupted(t);
+        }
+    }
+    return status;
+}
+
+/* Takes up the run in the directory, if there is a checkpoint; else it starts at the beginning. */
+static wa_status resume(struct trainer *t)
+{
+    char *path = wa_record_last_checkpoint_path(wa_record_directory(t->record));
+    if (!path) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    wa_status status = WA_OK;
+    if (wa_file_exists(path)) {
+        status = wa_checkpoint_read(path, t->setup.session, &t->progress, t->err);
+        int64_t last = wa_record_last_epoch(t->record);
+        if (status == WA_OK && t->progress.epoch > 0 && (int64_t)t->progress.epoch > last) {
+            status = wa_fail(t->err, WA_E_DATA,
+                             "%s is of epoch %llu, but metrics.jsonl ends before it: lines were "
+                             "removed; restore them or start anew with --out",
+                             path, (unsigned long long)t->progress.epoch);
+        }
+        /* The end of a run may have been moved since. */
+        t->progress.is_finished =
+            t->progress.is_finished && (t->progress.epoch >= t->epochs || is_at_limit(t));
+        t->setup.batches.rng = t->progress.rng;
+    }
+    free(path);
+    return status;
+}
+
+static wa_status open_record(struct trainer *t)
+{
+    const struct wa_trainer_request *request = t->request;
+    char *directory = request->directory ? strdup(request->directory)
+                                         : wa_run_description_directory(&request->setup);
+    if (!directory) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    wa_status status = wa_record_open(directory, request->resume, &t->record, t->err);
+    free(directory);
+    return status;
+}
+
+/* A new run gets its run.json and first checkpoint; one to be resumed must have the same config. */
+static wa_status start_or_resume(struct trainer *t)
+{
+    const char *directory = wa_record_directory(t->record);
+    char *path = wa_file_join(directory, "run.json");
+    bool exists = path && wa_file_exists(path);
+    free(path);
+    json_object *run = NULL;
+    wa_status status = WA_OK;
+    if (exists) {
+        status = wa_record_read_run(directory, &run, t->err);
+        if (status == WA_OK) {
+            status = wa_run_description_check(run, &t->setup, t->err);
+        }
+        (void)json_object_put(run);
+        return status == WA_OK ? resume(t) : status;
+    }
+    status = wa_run_description_make(&t->setup, &run, t->err);
+    if (status == WA_OK) {
+        t->progress.rng = t->setup.batches.rng;
+        status = write_checkpoint(t, wa_record_checkpoint_path(directory, 0));
+    }
+    if (status == WA_OK) {
+        status = wa_record_write_run(t->record, run, t->err);
+    }
+    (void)json_object_put(run);
+    return status;
+}
+
+static wa_status prepare(struct trainer *t)
+{
+    const struct wa_config *config = t->setup.config;
+    struct wa_batches *b = &t->setup.batches;
+    t->epochs = (uint64_t)wa_config_get_integer(config, "epochs");
+    t->step_limit = (uint64_t)wa_config_get_integer(config, "steps");
+    t->steps_per_epoch = wa_batches_count(b, WA_SET_TRAIN);
+    t->logs_steps = wa_config_get_boolean(config, "log_steps");
+    t->items = malloc((size_t)b->batch * b->item_bytes);
+    t->labels = calloc((size_t)b->batch, sizeof *t->labels);
+    if (!t->items || !t->labels) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    uint64_t total = t->epochs * t->steps_per_epoch;
+    t->bar = (struct wa_progress_bar){
+        .is_quiet = t->request->quiet,
+        .epochs = t->epochs,
+        .steps_per_epoch = t->steps_per_epoch,
+        .total_steps = t->step_limit && t->step_limit < total ? t->step_limit : total,
+        .batch = (uint64_t)b->batch};
+    return WA_OK;
+}
+
+static wa_status run(struct trainer *t)
+{
+    wa_status status = wa_setup_config(&t->setup, &t->request->setup, t->err);
+    if (status == WA_OK) {
+        status = wa_setup_run(&t->setup, &t->request->setup, t->err);
+    }
+    if (status == WA_OK) {
+        status = prepare(t);
+    }
+    if (status == WA_OK) {
+        status = open_record(t);
+    }
+    if (status == WA_OK) {
+        status = start_or_resume(t);
+    }
+    if (status != WA_OK) {
+        return status;
+    }
+    const struct wa_device *device = t->setup.device;
+    if (!t->request->quiet) {
+        wa_log(WA_LOG_INFO, "%s on device %zu, %s (%s); results in %s",
+               t->setup.plugins[WA_SECTION_RULE]->plugin.id, device->index, device->info.name,
+               device->info.platform_name, wa_record_directory(t->record));
+        if (t->progress.is_finished) {
+            wa_log(WA_LOG_INFO, "this run is finished: nothing to do");
+        } else if (t->progress.step > 0) {
+            wa_log(WA_LOG_INFO, "resumed after step %llu", (unsigned long long)t->progress.step);
+        }
+    }
+    status = run_epochs(t);
+    wa_progress_end(&t->bar);
+    return status;
+}
+
+wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_error *err)
+{
+    struct trainer *t = calloc(1, sizeof *t);
+    if (!t) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    t->request = request;
+    t->err = err;
+    wa_status status = run(t);
+    wa_record_close(t->record);
+    wa_setup_finish(&t->setup);
+    free(t->items);
+    free(t->labels);
+    free(t);
+    return status;
+}

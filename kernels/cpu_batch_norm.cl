@@ -1,0 +1,149 @@
+/* Batch norm per position and channel over the batch axis, ReLU and their gradients, on CPUs.
+ * Built for one batch size: BATCH items in LANES floats a position (LANES >= BATCH, a multiple of
+ * four, at least WIDTH); lanes past the batch are kept zero.
+ *
+ * z and h are [channel][row][column][LANES] without border, a (the activity that other layers read)
+ * has a border, whose zeros are never touched. Values of one position stay in registers between one
+ * read and one write. The mean is taken relative to the first lane, so that a position that is
+ * constant over the batch gives h == 0 exactly, whatever its bias.
+ */
+#ifndef BATCH
+#define BATCH 100
+#define LANES 100
+#endif
+#define WHOLE (BATCH / WIDTH)     /* vectors whose lanes all count */
+#define REST (BATCH % WIDTH)      /* lanes of the batch beyond them */
+#define VECTORS (WHOLE + (REST || LANES > WHOLE * WIDTH))
+#define LAST (LANES - WIDTH)      /* the last vector ends with the position, whatever it overlaps */
+#define INVERSE_BATCH (1.0f / BATCH)
+
+/* Where vector i starts, and which of its lanes nobody counted before it. */
+#define START(i) ((i) < WHOLE ? (i) * WIDTH : LAST)
+#define COUNTED (VECTORS > WHOLE)
+
+INLINE vec fresh_lanes(void)
+{
+    return lane_mask(WHOLE * WIDTH - LAST, BATCH - LAST);
+}
+
+INLINE vec valid_lanes(void)
+{
+    return lane_mask(0, BATCH - LAST);
+}
+
+/* h = (scale z + bias - mean) / sqrt(var + epsilon), a = max(h, 0); with `normalize` 0 h = scale z +
+ * bias. Keeps 1/sqrt(..) in `inverse` for the way back. h may be z. keep_h 0: h is not written. */
+KERNEL void batch_norm_forward(__global const float *restrict z, __global float *h,
+                               __global float *restrict a, __global float *restrict inverse,
+                               __global const float *restrict weights, int bias_base, float scale,
+                               float epsilon, int normalize, int rectify, int keep_h, int columns, int z_plane,
+                               int z_row, int a_base, int a_plane, int a_row)
+{
+    const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
+    const float b = weights[bias_base + c];
+    const vec fresh = fresh_lanes(), valid = valid_lanes();
+    for (int column = 0; column < columns; column++) {
+        const size_t zi = (size_t)c * z_plane + row * z_row + column * LANES;
+        __global const float *zp = z + zi;
+        vec v[VECTORS];
+        UNROLL for (int i = 0; i < VECTORS; i++) { v[i] = fma(load(zp + START(i)), (vec)scale, (vec)b); }
+        float r = 1.0f;
+        if (normalize) {
+            const float first = fma(zp[0], scale, b);
+            vec sum = (vec)0.0f;
+            UNROLL for (int i = 0; i < VECTORS; i++)
+            {
+                v[i] -= first;
+                sum += i < WHOLE ? v[i] : v[i] * fresh;
+            }
+            const float mean = sum_lanes(sum) * INVERSE_BATCH;
+            vec squares = (vec)0.0f;
+            UNROLL for (int i = 0; i < VECTORS; i++)
+            {
+                v[i] -= mean;
+                squares += i < WHOLE ? v[i] * v[i] : v[i] * v[i] * fresh;
+            }
+            r = 1.0f / sqrt(sum_lanes(squares) * INVERSE_BATCH + epsilon);
+        }
+        __global float *hp = h + zi;
+        __global float *ap = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
+        UNROLL for (int i = 0; i < VECTORS; i++)
+        {
+            vec value = v[i] * r;
+            if (i >= WHOLE) {
+                value *= valid;
+            }
+            if (keep_h) {
+                store(value, hp + START(i));
+            }
+            store(rectify ? fmax(value, (vec)0.0f) : value, ap + START(i));
+        }
+        inverse[((size_t)c * rows + row) * columns + column] = r;
+    }
+}
+
+/* Back through ReLU and batch norm: with m = g where slope_h > 0 and 0 elsewhere,
+ * dz = scale * inverse * (m - mean(m) - h mean(m h)), written with a border for the next product.
+ * g has strides of its own: after pooling all positions of a channel share one. `bias_partial` gets
+ * the sum of dz over each row. slope_h may be h. */
+KERNEL void batch_norm_backward(__global const float *restrict g, __global const float *h,
+                                __global const float *slope_h, __global const float *restrict inverse,
+                                __global float *restrict dz, __global float *restrict bias_partial,
+                                float g_scale, float scale, int normalize, int rectify, int columns,
+                                int g_plane, int g_row, int g_column, int h_plane, int h_row,
+                                int dz_base, int dz_plane, int dz_row)
+{
+    const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
+    const vec fresh = fresh_lanes(), valid = valid_lanes();
+    vec bias_sum = (vec)0.0f;
+    for (int column = 0; column < columns; column++) {
+        __global const float *gp = g + (size_t)c * g_plane + row * g_row + column * g_column;
+        const size_t hi = (size_t)c * h_plane + row * h_row + column * LANES;
+        vec m[VECTORS], v[VECTORS];
+        vec sum = (vec)0.0f, products = (vec)0.0f;
+        UNROLL for (int i = 0; i < VECTORS; i++)
+        {
+            v[i] = load(h + hi + START(i));
+            vec slope = load(slope_h + hi + START(i));
+            vec gi = load(gp + START(i)) * g_scale;
+            m[i] = rectify ? select(gi, (vec)0.0f, slope <= (vec)0.0f) : gi;
+            vec counted = i < WHOLE ? m[i] : m[i] * fresh;
+            sum += counted;
+            products = fma(counted, v[i], products);
+        }
+        const float r = inverse[((size_t)c * rows + row) * columns + column] * scale;
+        float mean = 0.0f, mean_product = 0.0f;
+        if (normalize) {
+            mean = sum_lanes(sum) * INVERSE_BATCH;
+            mean_product = sum_lanes(products) * INVERSE_BATCH;
+        }
+        __global float *dp = dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES;
+        UNROLL for (int i = 0; i < VECTORS; i++)
+        {
+            vec value = (m[i] - mean - v[i] * mean_product) * r;
+            if (i >= WHOLE) {
+                value *= valid;
+            }
+            bias_sum += i < WHOLE ? value : value * fresh;
+            store(value, dp + START(i));
+        }
+    }
+    bias_partial[(size_t)c * rows + row] = sum_lanes(bias_sum);
+}
+
+/* pooled[c] = mean of a[c] over rows and columns, for each lane. */
+KERNEL void pool(__global const float *restrict a, __global float *restrict pooled, int rows,
+                 int columns, int a_base, int a_plane, int a_row)
+{
+    const int c = get_group_id(0);
+    vec sum[VECTORS];
+    UNROLL for (int i = 0; i < VECTORS; i++) { sum[i] = (vec)0.0f; }
+    for (int row = 0; row < rows; row++) {
+        for (int column = 0; column < columns; column++) {
+            __global const float *p = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
+            UNROLL for (int i = 0; i < VECTORS; i++) { sum[i] += load(p + START(i)); }
+        }
+    }
+    const float share = 1.0f / (rows * columns);
+    UNROLL for (int i = 0; i < VECTORS; i++) { store(sum[i] * share, pooled + c * LANES + START(i)); }
+}
