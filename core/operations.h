@@ -94,7 +94,7 @@ WA_MUST_CHECK wa_status wa_operations_feed_back(struct wa_operations *operations
 /* The specs of all programs that wa_operations_create will ask for, to build them side by side
  * first. Returns how many there are; `buffers` holds their options. */
 enum { WA_OPERATIONS_MAX_PROGRAMS = 16, WA_OPERATIONS_OPTION_BYTES = 256 };
-size_t wa_operations_programs(const struct wa_engine *engine, int batch,
+size_t wa_operations_programs(const struct wa_engine *engine, const struct wa_model *model,
                               struct wa_program_spec ret_specs[WA_OPERATIONS_MAX_PROGRAMS],
                               char buffers[WA_OPERATIONS_MAX_PROGRAMS][WA_OPERATIONS_OPTION_BYTES]);
 

@@ -239,7 +239,7 @@ static void prebuild(struct wa_session *session)
 {
     struct wa_program_spec specs[WA_OPERATIONS_MAX_PROGRAMS];
     char options[WA_OPERATIONS_MAX_PROGRAMS][WA_OPERATIONS_OPTION_BYTES];
-    size_t count = wa_operations_programs(session->engine, session->spec.batch, specs, options);
+    size_t count = wa_operations_programs(session->engine, &session->model, specs, options);
     wa_programs_prebuild(session->engine->programs, specs, count);
 }
 

@@ -23,7 +23,7 @@ static const char options[] =
     " \"default\": null, \"description\": \"number of classes; null: largest label + 1\"}},"
     " \"required\": [\"images\", \"labels\"]}";
 
-/* ---- The header: a Python dict of three keys -------------------------------------------------- */
+/* ---- The header: a Python dict of three keys ----------------------------------------------- */
 
 struct header {
     char descr[16]; /* "<f4" */
@@ -182,12 +182,11 @@ static bool parse_header(struct scan *scan, struct header *ret_header)
 /* Up to 200 characters that may go into a message. */
 static void quote_text(const char *text, size_t length, char ret_text[201])
 {
-    size_t used = length < 200 ? length : 200;
-    for (size_t i = 0; i < used; i++) {
-        ret_text[i] = text[i] >= ' ' && text[i] <= '~' ? text[i] : ' ';
-    }
-    while (used > 0 && ret_text[used - 1] == ' ') {
-        used--;
+    size_t used = 0; /* without spaces at the end */
+    for (size_t i = 0; i < length && i < 200; i++) {
+        bool is_ink = text[i] > ' ' && text[i] <= '~';
+        ret_text[i] = is_ink ? text[i] : ' ';
+        used = is_ink ? i + 1 : used;
     }
     ret_text[used] = '\0';
 }
@@ -232,7 +231,7 @@ static wa_status read_header(const wa_host *host, struct npy *npy)
     return WA_OK;
 }
 
-/* ---- Checks that images and labels share ------------------------------------------------------ */
+/* ---- Checks that images and labels share --------------------------------------------------- */
 
 static void shape_text(const struct header *header, char *ret_text, size_t size)
 {
@@ -297,7 +296,7 @@ static wa_status check_size(const wa_host *host, const struct npy *npy, size_t e
                       found, expected, text, header->descr);
 }
 
-/* ---- Images ----------------------------------------------------------------------------------- */
+/* ---- Images -------------------------------------------------------------------------------- */
 
 /* Turns little-endian floats into the machine's, in place, and refuses what is not finite. */
 static wa_status take_floats(const wa_host *host, struct npy *npy)
@@ -345,7 +344,7 @@ static wa_status check_images(const wa_host *host, struct npy *npy, wa_element *
     return status;
 }
 
-/* ---- Labels ----------------------------------------------------------------------------------- */
+/* ---- Labels -------------------------------------------------------------------------------- */
 
 struct integer_type {
     size_t bytes;
@@ -367,12 +366,14 @@ static bool parse_integer_type(const char *descr, struct integer_type *ret_type)
 /* One integer's bits, extended to 64. */
 static uint64_t integer_at(const uint8_t *data, size_t index, struct integer_type type)
 {
+    const uint8_t *bytes = data + index * type.bytes;
+    bool is_negative = type.is_signed && (bytes[type.bytes - 1] & 0x80) != 0;
     uint64_t bits = 0;
-    for (size_t i = 0; i < type.bytes; i++) {
-        bits |= (uint64_t)data[index * type.bytes + i] << (8 * i);
+    for (size_t i = 0; i < sizeof bits; i++) {
+        uint8_t byte = is_negative ? 0xff : 0;
+        bits |= (uint64_t)(i < type.bytes ? bytes[i] : byte) << (8 * i);
     }
-    uint64_t sign = (uint64_t)1 << (8 * type.bytes - 1);
-    return type.is_signed ? (bits ^ sign) - sign : bits;
+    return bits;
 }
 
 static wa_status bad_label(const wa_host *host, const struct npy *npy, size_t index, uint64_t bits,
@@ -431,7 +432,7 @@ static wa_status check_labels(const wa_host *host, const struct npy *npy, uint64
     return take_labels(host, npy, type, limit, ret_labels, ret_largest);
 }
 
-/* ---- Dataset ---------------------------------------------------------------------------------- */
+/* ---- Dataset ------------------------------------------------------------------------------- */
 
 static wa_status load_npy(const wa_host *host, const char *option, struct npy *ret_npy)
 {

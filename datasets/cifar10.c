@@ -17,7 +17,7 @@ enum {
     TRAIN_BATCHES = 5
 };
 
-static const char subfolder[] = "cifar-10-batches-bin";
+static const char batches_name[] = "cifar-10-batches-bin";
 
 static const char options[] =
     "{\"properties\": {\"dir\": {\"type\": [\"string\", \"null\"], \"default\": null,"
@@ -156,7 +156,7 @@ static wa_status open_set(struct wa_files_set *set, const char *dir)
         return open_batches(set, dir);
     }
     char *inner;
-    status = wa_files_join(host, dir, subfolder, "", &inner);
+    status = wa_files_join(host, dir, batches_name, "", &inner);
     if (status != WA_OK) {
         return status;
     }
@@ -166,7 +166,7 @@ static wa_status open_set(struct wa_files_set *set, const char *dir)
             host->fail(host, WA_E_DATA,
                        "%s/data_batch_1.bin: no such file, nor in %s below; set \"dir\" to the "
                        "folder of the binary version of CIFAR-10",
-                       dir, subfolder);
+                       dir, batches_name);
     } else if (status == WA_OK) {
         status = open_batches(set, inner);
     }

@@ -83,7 +83,8 @@ wa_status wa_files_load(const wa_host *host, const char *path, struct wa_files_b
     FILE *stream = fopen(path, "rb");
     if (!stream) {
         bool is_missing = errno == ENOENT || errno == ENOTDIR;
-        return host->fail(host, is_missing ? WA_E_DATA : WA_E_IO, "%s: cannot be opened: %s", path,
+        return host->fail(host, is_missing ? WA_E_DATA : WA_E_IO,
+                          "%s: cannot be opened: %s; expected a readable data file", path,
                           strerror(errno));
     }
     wa_status status = load_stream(host, path, stream, ret_bytes);
@@ -105,17 +106,14 @@ struct wa_files_set *wa_files_create_set(const wa_host *host)
 wa_status wa_files_read_item(void *self, const wa_read *read)
 {
     const struct wa_files_set *set = self;
-    const struct wa_files_part *part = NULL;
-    if (read->part == WA_PART_TRAIN) {
-        part = &set->train;
-    } else if (read->part == WA_PART_TEST) {
-        part = &set->test;
-    }
-    if (!part || read->index >= part->count) {
+    bool is_test = read->part == WA_PART_TEST;
+    const struct wa_files_part *part = is_test ? &set->test : &set->train;
+    uint64_t count = is_test || read->part == WA_PART_TRAIN ? part->count : 0;
+    if (read->index >= count) {
         return set->host->fail(set->host, WA_E_FAILED,
                                "item %llu of part %d was asked for, but that part has %llu items",
                                (unsigned long long)read->index, (int)read->part,
-                               part ? (unsigned long long)part->count : 0ULL);
+                               (unsigned long long)count);
     }
     size_t index = (size_t)read->index;
     memcpy(read->ret_item, part->items + index * set->item_bytes, set->item_bytes);

@@ -45,7 +45,7 @@ struct picture {
     uint64_t seed;
 };
 
-/* ---- Random numbers: splitmix64 ------------------------------------------------------------- */
+/* ---- Random numbers: splitmix64 ------------------------------------------------------------ */
 
 struct stream {
     uint64_t state;
@@ -84,7 +84,7 @@ static struct stream item_stream(uint64_t seed, wa_part part, uint64_t index)
     return (struct stream){.state = mix(mix(mix(seed + 1) + (uint64_t)part) + index)};
 }
 
-/* ---- Shapes --------------------------------------------------------------------------------- */
+/* ---- Shapes -------------------------------------------------------------------------------- */
 
 /* Strokes from (x0, y0) to (x1, y1) in 1/20 of a cell, from its centre. */
 struct shape {
@@ -92,10 +92,10 @@ struct shape {
     int8_t strokes[MAX_STROKES][4];
 };
 
-/* Why shapes repeat all over the image: nets average over positions before the readout, and an epoch
- * is 100 steps; one shape in the middle moves that average so little that no rule learns it in time.
- * Why light and dark: it doubles the classes without changing strokes or edges. Measured on the
- * defaults, one epoch, width 16, learning rate 5: backprop 98 %, last-layer 55 %. */
+/* Why shapes repeat all over the image: nets average over positions before the readout, and an
+ * epoch is 100 steps; one shape in the middle moves that average so little that no rule learns it
+ * in time. Why light and dark: it doubles the classes without changing strokes or edges. Measured
+ * on the defaults, one epoch, width 16, learning rate 5: backprop 98 %, last-layer 55 %. */
 static const struct shape shapes[SHAPES] = {
     {1, {{-7, 0, 7, 0}}},                                                  /* bar - */
     {1, {{0, -7, 0, 7}}},                                                  /* bar | */
@@ -133,7 +133,7 @@ static struct look class_look(uint32_t label)
     return (struct look){.shape = {first, first + 1 + rest}, .is_dark = is_dark};
 }
 
-/* ---- Drawing -------------------------------------------------------------------------------- */
+/* ---- Drawing ------------------------------------------------------------------------------- */
 
 struct segment {
     int64_t x, y;           /* where it starts */
@@ -277,7 +277,7 @@ static void render(const struct picture *picture, wa_part part, uint64_t index, 
     *ret_label = label;
 }
 
-/* ---- Dataset -------------------------------------------------------------------------------- */
+/* ---- Dataset ------------------------------------------------------------------------------- */
 
 static wa_status draw_part(const wa_host *host, const struct picture *picture, wa_part part,
                            size_t count, size_t item_bytes, struct wa_files_part *ret_part)

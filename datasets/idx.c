@@ -15,7 +15,7 @@ static const char options[] =
     "{\"properties\": {\"dir\": {\"type\": [\"string\", \"null\"], \"default\": null,"
     " \"description\": \"folder of the idx files; null: where data of this id is looked for\"}}}";
 
-/* ---- A file, plain or gzipped, read from its start ------------------------------------------- */
+/* ---- A file, plain or gzipped, read from its start ----------------------------------------- */
 
 struct source {
     const wa_host *host;
@@ -126,7 +126,7 @@ static wa_status read_source(struct source *source, uint8_t *buffer, size_t size
     return WA_OK;
 }
 
-/* ---- idx ------------------------------------------------------------------------------------- */
+/* ---- idx ----------------------------------------------------------------------------------- */
 
 /* The bytes of one idx file, dimensions first. */
 struct idx {
@@ -176,7 +176,7 @@ static wa_status read_dimensions(const struct source *source, const uint8_t *hea
 static wa_status read_header(struct source *source, uint32_t dimension_count, struct idx *ret_idx)
 {
     const wa_host *host = source->host;
-    uint8_t header[MAGIC_BYTES * (1 + MAX_DIMENSIONS)];
+    uint8_t header[MAGIC_BYTES * (1 + MAX_DIMENSIONS)] = {0};
     size_t size = MAGIC_BYTES * (1 + (size_t)dimension_count);
     size_t got;
     wa_status status = read_source(source, header, size, &got);
@@ -228,7 +228,7 @@ static wa_status read_data(struct source *source, struct idx *idx)
 
 static wa_status parse_idx(struct source *source, uint32_t dimension_count, struct idx *ret_idx)
 {
-    struct idx idx;
+    struct idx idx = {.size = 1};
     wa_status status = read_header(source, dimension_count, &idx);
     if (status != WA_OK) {
         return status;
@@ -259,7 +259,7 @@ static wa_status load_idx(const wa_host *host, const char *path, uint32_t dimens
     return status;
 }
 
-/* ---- A part: images and their labels --------------------------------------------------------- */
+/* ---- A part: images and their labels ------------------------------------------------------- */
 
 struct part_paths {
     char *images, *labels; /* NULL where there is no such file */
@@ -310,7 +310,7 @@ static wa_status take_labels(const wa_host *host, const char *path, const struct
 static wa_status load_labels(const wa_host *host, const struct part_paths *paths,
                              uint32_t image_count, uint32_t **ret_labels)
 {
-    struct idx idx;
+    struct idx idx = {.size = 0};
     wa_status status = load_idx(host, paths->labels, 1, &idx);
     if (status != WA_OK) {
         return status;
@@ -330,7 +330,7 @@ static wa_status load_part(const wa_host *host, const struct part_paths *paths,
                            uint32_t *ret_height, uint32_t *ret_width,
                            struct wa_files_part *ret_part)
 {
-    struct idx idx;
+    struct idx idx = {.size = 0};
     wa_status status = load_idx(host, paths->images, MAX_DIMENSIONS, &idx);
     if (status != WA_OK) {
         return status;
@@ -393,7 +393,7 @@ static wa_status open_part(const wa_host *host, const char *dir, const char *pre
     return status;
 }
 
-/* ---- Dataset --------------------------------------------------------------------------------- */
+/* ---- Dataset ------------------------------------------------------------------------------- */
 
 static wa_status open_set(struct wa_files_set *set, const char *dir, uint32_t *ret_height,
                           uint32_t *ret_width)
@@ -430,8 +430,8 @@ static wa_status idx_open(const wa_dataset_host *host, void **ret_self, wa_datas
     if (!set) {
         return WA_E_MEMORY;
     }
-    uint32_t height;
-    uint32_t width;
+    uint32_t height = 0;
+    uint32_t width = 0;
     status = open_set(set, dir, &height, &width);
     if (status != WA_OK) {
         wa_files_close_set(set);

@@ -60,7 +60,7 @@ struct job {
 KERNEL void convolution(__global const float *restrict x, __global const float *restrict w,
                         __global float *restrict y, __global const struct job *restrict jobs,
                         __global const int *restrict all_taps, int job_count, int channels,
-                        int outs, int x_plane, int y_plane, int blocks_per_item, int channel_block,
+                        int outs, int x_plane, int y_plane, int blocks_per_item, int most_gathered,
                         __local float *restrict accumulators, __local float *restrict gathered)
 {
     int item = get_group_id(0);
@@ -76,6 +76,8 @@ KERNEL void convolution(__global const float *restrict x, __global const float *
     const int ob_first = get_group_id(1) * blocks_per_item;
     const int ob_end = min(ob_first + blocks_per_item, (outs + OUTS - 1) / OUTS);
     const int whole = job.blocks * job.rows * job.columns;
+    /* Channels a round: as many as fit into `gathered` with all taps. */
+    const int channel_block = taps_count ? max(most_gathered / taps_count, 1) : channels;
 
     if (item < whole) {
         int segment = item / job.blocks;
@@ -85,6 +87,15 @@ KERNEL void convolution(__global const float *restrict x, __global const float *
         __global float *ys = y + job.y + row * job.y_row + column * job.y_column + lane;
         for (int c0 = 0; c0 < channels; c0 += channel_block) {
             int c_end = min(c0 + channel_block, channels);
+            /* The next round's lanes come in from L3 while this round computes. */
+            for (int c = c_end; c < min(c_end + channel_block, channels); c++) {
+                for (int t = 0; t < taps_count; t++) {
+                    __global const float *xc = xs + (size_t)c * x_plane + taps[t];
+                    PREFETCH(xc)
+                    PREFETCH(xc + WIDTH)
+                    PREFETCH(xc + 2 * WIDTH)
+                }
+            }
             for (int ob = ob_first; ob < ob_end; ob++) {
                 BEGIN
                 for (int c = c0; c < c_end; c++) {

@@ -13,12 +13,13 @@
 #endif
 #define SUMS (OUTS * 3 * WIDTH)
 
+/* How the places of dz are walked: rows of runs (lanes side by side in dz and a: a row at stride 1,
+ * else a pixel), each run cut in segments of `length` lanes, the last one longer. */
 struct walk {
-    int rows, segments;       /* segments in a row of places */
-    int length;               /* lanes in a segment */
-    int row_lanes;            /* lanes in a row: the last segment may be shorter */
-    int dz, dz_row, dz_segment;
-    int a, a_row, a_segment;
+    int rows, runs, cuts;
+    int length, run_lanes;
+    int dz, dz_row, dz_run;
+    int a, a_row, a_run;
     int visit;                /* segments walked at a time */
     int parts;                /* ranges that the segments are cut into */
     int taps, groups;         /* taps; groups of three taps */
@@ -46,7 +47,7 @@ KERNEL void weight_gradient(__global const float *restrict a, __global const flo
     const int o0 = get_group_id(0) * OUTS;
     const int c0 = get_group_id(1) * channel_block, c_end = min(c0 + channel_block, channels);
     const int part = get_group_id(2);
-    const int total = k.rows * k.segments;
+    const int total = k.rows * k.runs * k.cuts;
     const int first = (int)((long)total * part / k.parts);
     const int end = (int)((long)total * (part + 1) / k.parts);
     const int sums_count = (c_end - c0) * k.groups * OUTS * 3;
@@ -68,12 +69,13 @@ KERNEL void weight_gradient(__global const float *restrict a, __global const flo
                     }
                 }
                 for (int segment = visit; segment < visit_end; segment++) {
-                    int row = segment / k.segments, column = segment % k.segments;
-                    int lanes = min(k.length, k.row_lanes - column * k.length);
+                    int run = segment / k.cuts, cut = segment % k.cuts;
+                    int row = run / k.runs, column = run % k.runs;
+                    int lanes = cut == k.cuts - 1 ? k.run_lanes - cut * k.length : k.length;
                     __global const float *as = a + (size_t)c * a_plane + k.a + row * k.a_row +
-                                               column * k.a_segment;
+                                               column * k.a_run + cut * k.length;
                     __global const float *zs = dz + (size_t)o0 * dz_plane + k.dz + row * k.dz_row +
-                                               column * k.dz_segment;
+                                               column * k.dz_run + cut * k.length;
                     int l = 0;
                     for (; l + WIDTH <= lanes; l += WIDTH) {
                         MULTIPLY()

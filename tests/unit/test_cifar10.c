@@ -18,42 +18,38 @@ extern const wa_plugin_table wa_plugin_entry;
 enum { PLANE = 1024, ITEM = 3 * PLANE, RECORD = 1 + ITEM, MOST_RECORDS = 3 };
 
 /* A record's pixels tell record, channel and place apart. */
-static uint8_t pixel_value(unsigned record, size_t channel, size_t place)
+static uint8_t pixel_value(size_t record, size_t channel, size_t place)
 {
     return (uint8_t)(record * 31 + channel * 101 + place * 7 + place / 256);
 }
 
-/* Writes records first..first+count-1 (label: record % 10), then cuts or adds bytes. */
-static void write_batch(struct wa_data_folder *folder, const char *name, unsigned first,
-                        unsigned count, int extra_bytes)
+/* Writes `size` bytes of the records first, first + 1, ... (label: record % 10). */
+static void write_batch(struct wa_data_folder *folder, const char *name, size_t first, size_t size)
 {
-    uint8_t *bytes = calloc(MOST_RECORDS + 1, RECORD);
-    assert_non_null(bytes);
-    for (unsigned i = 0; i < count; i++) {
-        uint8_t *record = bytes + (size_t)i * RECORD;
-        record[0] = (uint8_t)((first + i) % 10);
-        for (size_t k = 0; k < ITEM; k++) {
-            record[1 + k] = pixel_value(first + i, k / PLANE, k % PLANE);
-        }
+    uint8_t bytes[MOST_RECORDS * RECORD];
+    assert_true(size <= sizeof bytes);
+    for (size_t i = 0; i < size; i++) {
+        size_t record = first + i / RECORD;
+        size_t at = i % RECORD;
+        bytes[i] = at == 0 ? (uint8_t)(record % 10)
+                           : pixel_value(record, (at - 1) / PLANE, (at - 1) % PLANE);
     }
-    size_t size = (size_t)((int)(count * RECORD) + extra_bytes);
     assert_true(wa_data_folder_write(folder, name, bytes, size));
-    free(bytes);
 }
 
 /* Training batches of 1, 2, 3, 1, 2 records, numbered from 0, and 2 test records from 50. */
 static void write_all(struct wa_data_folder *folder, const char *prefix)
 {
-    static const unsigned counts[] = {1, 2, 3, 1, 2};
-    unsigned first = 0;
+    static const size_t counts[] = {1, 2, 3, 1, 2};
+    size_t first = 0;
     char name[64];
     for (unsigned i = 0; i < 5; i++) {
         (void)snprintf(name, sizeof name, "%sdata_batch_%u.bin", prefix, i + 1);
-        write_batch(folder, name, first, counts[i], 0);
+        write_batch(folder, name, first, counts[i] * RECORD);
         first += counts[i];
     }
     (void)snprintf(name, sizeof name, "%stest_batch.bin", prefix);
-    write_batch(folder, name, 50, 2, 0);
+    write_batch(folder, name, 50, (size_t)2 * RECORD);
 }
 
 static int set_up(void **state)
@@ -178,12 +174,12 @@ static void test_sizes(void **state)
     static const char expected[] = "expected a whole number of records of 3073 bytes";
     struct wa_data_folder *folder = *state;
     write_all(folder, "");
-    write_batch(folder, "data_batch_3.bin", 0, 2, -1);
+    write_batch(folder, "data_batch_3.bin", 0, 6145);
     expect_bad(folder, "data_batch_3.bin", WA_E_DATA, "holds 6145 bytes", expected);
-    write_batch(folder, "data_batch_3.bin", 0, 2, 1);
+    write_batch(folder, "data_batch_3.bin", 0, 6147);
     expect_bad(folder, "data_batch_3.bin", WA_E_DATA, "holds 6147 bytes", expected);
     write_all(folder, "");
-    write_batch(folder, "test_batch.bin", 0, 0, 0);
+    write_batch(folder, "test_batch.bin", 0, 0);
     expect_bad(folder, "test_batch.bin", WA_E_DATA, "holds 0 bytes", expected);
 }
 

@@ -39,6 +39,7 @@ static void open_with(struct opened *opened, const struct settings *settings)
         {.name = "items", .type = WA_FAKE_INTEGER, .integer = settings->items},
         {.name = "seed", .type = WA_FAKE_INTEGER, .integer = settings->seed},
     };
+    memset(opened, 0, sizeof *opened);
     memcpy(opened->options, options, sizeof options);
     assert_int_equal(wa_opened_dataset_open(&opened->dataset, wa_plugin_entry.plugins[0],
                                             opened->options, OPTIONS, NULL),

@@ -64,8 +64,9 @@ static struct text make_labels(uint32_t count)
 
 static struct text gzip(const struct text *text)
 {
+    struct text plain = *text; /* zlib's input is not const */
     struct text packed = {.size = 0};
-    z_stream stream = {.next_in = (Bytef *)(uintptr_t)text->bytes,
+    z_stream stream = {.next_in = plain.bytes,
                        .avail_in = (uInt)text->size,
                        .next_out = packed.bytes,
                        .avail_out = BUFFER};

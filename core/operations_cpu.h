@@ -1,0 +1,65 @@
+/* Inside the CPU path: what operations_cpu.c, convolution_cpu.c and weight_gradient_cpu.c share. */
+#ifndef WALIGN_CORE_OPERATIONS_CPU_H
+#define WALIGN_CORE_OPERATIONS_CPU_H
+
+#include "operations_private.h"
+
+enum { WA_CPU_BLOCK_VECTORS = 3 }; /* vectors of lanes in a block of the convolution */
+
+/* A direct convolution in one direction (kernels/cpu_convolution.cl). */
+struct wa_cpu_direction {
+    cl_mem jobs, taps;
+    int job_count;
+    size_t items;
+    int outputs_per_item, most_gathered;
+    size_t accumulator_bytes, gathered_bytes;
+};
+
+/* A weight gradient: by vectors of lanes (out_vectors 0) or of output channels. */
+struct wa_cpu_gradient {
+    cl_mem walk, taps;
+    int out_vectors;
+    int parts, channel_block;
+    size_t local_bytes, partial_floats;
+};
+
+struct wa_cpu_layer {
+    struct wa_cpu_direction directions[2]; /* forward, backward */
+    struct wa_cpu_gradient gradient;
+};
+
+enum { WA_CPU_OUT_VECTOR_KINDS = 3 }; /* 1, 2 and 4 vectors of outputs */
+
+struct wa_path_state {
+    struct wa_cpu_layer *layers;
+    cl_kernel convolution, weight_gradient, weight_gradient_finish;
+    cl_kernel batch_norm_forward, batch_norm_backward, pool;
+    /* by the logarithm of out_vectors; only those that some layer uses */
+    cl_kernel wide_gradient[WA_CPU_OUT_VECTOR_KINDS], wide_finish[WA_CPU_OUT_VECTOR_KINDS];
+    cl_mem partial, bias_partial;
+};
+
+/* convolution_cpu.c */
+WA_MUST_CHECK wa_status wa_cpu_direction_init(struct wa_operations *operations,
+                                              const struct wa_convolution *convolution,
+                                              size_t arranged_offset,
+                                              struct wa_cpu_direction *ret_direction,
+                                              struct wa_error *err);
+void wa_cpu_direction_finish(struct wa_engine *engine, struct wa_cpu_direction *direction);
+WA_MUST_CHECK wa_status wa_cpu_convolve(struct wa_operations *operations, uint32_t layer,
+                                        bool is_backward, cl_mem arranged, cl_mem x, cl_mem y,
+                                        struct wa_error *err);
+
+/* weight_gradient_cpu.c */
+int wa_cpu_gradient_out_vectors(const struct wa_engine *engine, const struct wa_model_layer *layer);
+void wa_cpu_gradient_options(int out_vectors, char ret_options[WA_BATCH_OPTION_BYTES]);
+WA_MUST_CHECK wa_status wa_cpu_gradient_init(struct wa_operations *operations,
+                                             const struct wa_model_layer *layer,
+                                             struct wa_cpu_gradient *ret_gradient,
+                                             struct wa_error *err);
+void wa_cpu_gradient_finish(struct wa_engine *engine, struct wa_cpu_gradient *gradient);
+WA_MUST_CHECK wa_status wa_cpu_weight_gradient(struct wa_operations *operations, uint32_t layer,
+                                               cl_mem x, cl_mem dz, cl_mem gradients,
+                                               struct wa_error *err);
+
+#endif
