@@ -20,12 +20,14 @@ static const char entry_magic[8] = "WAKERN1";
 struct program {
     char key[WA_SHA256_HEX_BYTES];
     cl_program program;
+    bool is_stored; /* on disk, or not to be */
     struct program *next;
 };
 
 struct wa_programs {
     const struct wa_device *device;
     char *folder; /* NULL: no cache on disk */
+    bool stores_late;
     struct program *first;
     size_t compiled;
 };
@@ -259,6 +261,14 @@ static char *cache_folder(void)
     return strdup(folder);
 }
 
+/* PoCL's clBuildProgram stops at an intermediate form: kernels are compiled when they are launched, for
+ * the size of their groups, and asking for a program's binary compiles them once more. So programs are
+ * not built ahead there, and entries are written at the end, with what the launches compiled. */
+static bool compiles_at_launch(const struct wa_device *device)
+{
+    return strstr(device->info.platform_name, "Portable Computing Language") != NULL;
+}
+
 wa_status wa_programs_create(const struct wa_device *device, struct wa_programs **ret_programs,
                              struct wa_error *err)
 {
@@ -268,6 +278,7 @@ wa_status wa_programs_create(const struct wa_device *device, struct wa_programs 
     }
     programs->device = device;
     programs->folder = cache_folder();
+    programs->stores_late = compiles_at_launch(device);
     *ret_programs = programs;
     return WA_OK;
 }
@@ -279,6 +290,9 @@ void wa_programs_destroy(struct wa_programs *programs)
     }
     for (struct program *p = programs->first; p;) {
         struct program *next = p->next;
+        if (!p->is_stored) {
+            store_entry(programs->folder, p->key, p->program);
+        }
         (void)clReleaseProgram(p->program);
         free(p);
         p = next;
@@ -307,10 +321,13 @@ wa_status wa_programs_get_text(struct wa_programs *programs, const char *name, c
     if (!entry->program) {
         status = compile(programs->device->context, programs->device->info.id, name,
                          programs->folder, text, options, &entry->program, err);
-        if (status == WA_OK) {
+        programs->compiled += status == WA_OK;
+        if (status == WA_OK && !programs->stores_late) {
             store_entry(programs->folder, key, entry->program);
-            programs->compiled++;
+            entry->is_stored = true;
         }
+    } else {
+        entry->is_stored = true;
     }
     if (status != WA_OK) {
         free(entry);
@@ -408,7 +425,7 @@ void wa_programs_prebuild(struct wa_programs *programs, const struct wa_program_
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t wanted = cores < 1 ? 1 : cores > MAX_BUILDERS ? MAX_BUILDERS : (size_t)cores;
     wanted = wanted < count ? wanted : count;
-    if (!programs->folder || wanted < 2) {
+    if (!programs->folder || programs->stores_late || wanted < 2) {
         return;
     }
     struct builders builders = {.programs = programs, .specs = specs, .count = count};

@@ -2,8 +2,8 @@
  *
  * The cache is $XDG_CACHE_HOME/walign/kernels (default ~/.cache), folder mode 0700. An entry's name
  * is the SHA-256 of source, options, device, driver and platform; it holds the program's binary
- * behind its own hash. A bad entry is dropped and rebuilt; where nothing can be written, programs
- * are built anew each time.
+ * behind its own hash, written when it is compiled (on PoCL when the programs are destroyed). A bad
+ * entry is dropped and rebuilt; where nothing can be written, programs are built anew each time.
  */
 #ifndef WALIGN_CORE_PROGRAM_H
 #define WALIGN_CORE_PROGRAM_H

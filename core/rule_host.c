@@ -217,25 +217,30 @@ wa_status wa_rule_host_draw(struct wa_session *session)
     return status;
 }
 
-/* ---- Allocation, after the planning pass ---------------------------------------------------- */
+/* ---- Allocation, after the planning pass ----------------------------------------------------
 
+ * Runs twice: with session->plan set it only adds up sizes (session_memory.c), then it allocates. */
+
+/* A tensor whose size grows with the batch. */
 static wa_status make(struct wa_session *session, size_t floats, const char *what, cl_mem *ret)
 {
-    return wa_engine_buffer(session->engine, floats * sizeof(float), what, ret, session->err);
+    return wa_session_memory(session, floats * sizeof(float), true, NULL, what, ret);
 }
 
 static wa_status allocate_weights(struct wa_session *session, struct wa_weights *weights)
 {
     wa_status status =
-        wa_engine_buffer_from(session->engine, weights->host,
-                              session->model.parameter_count * sizeof *weights->host, "weights",
-                              &weights->memory, session->err);
-    free(weights->host);
-    weights->host = NULL;
+        wa_session_memory(session, session->model.parameter_count * sizeof *weights->host, false,
+                          weights->host, "weights", &weights->memory);
+    if (!session->plan) {
+        free(weights->host);
+        weights->host = NULL;
+    }
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         size_t floats = wa_operations_arranged_floats(session->operations, direction == 1);
         if (weights->is_needed[direction] && floats) {
-            status = make(session, floats, "arranged weights", &weights->arranged[direction]);
+            status = wa_session_memory(session, floats * sizeof(float), false, NULL,
+                                       "arranged weights", &weights->arranged[direction]);
         }
     }
     return status;
@@ -266,7 +271,8 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
         if (status == WA_OK) {
             size_t positions = (size_t)layer->output.channels * (size_t)layer->output.rows *
                                (size_t)layer->output.columns;
-            status = make(session, positions, "batch norm statistics", &t->inverse);
+            status = wa_session_memory(session, positions * sizeof(float), false, NULL,
+                                       "batch norm statistics", &t->inverse);
         }
         if (status == WA_OK && session->model.layers[l + 1].shape.input == WA_INPUT_POOLED) {
             status = make(session, (size_t)layer->output.channels * (size_t)layer->output.lanes,
@@ -311,11 +317,12 @@ static wa_status allocate_feedback(struct wa_session *session, struct wa_feedbac
         if (!feedback->host[l]) {
             return misuse(session, "direct_feedback", "a layer's feedback was never drawn");
         }
-        status = wa_engine_buffer_from(session->engine, feedback->host[l],
-                                       count * sizeof **feedback->host, "direct feedback",
-                                       &feedback->memory[l], session->err);
-        free(feedback->host[l]);
-        feedback->host[l] = NULL;
+        status = wa_session_memory(session, count * sizeof **feedback->host, false,
+                                   feedback->host[l], "direct feedback", &feedback->memory[l]);
+        if (!session->plan) {
+            free(feedback->host[l]);
+            feedback->host[l] = NULL;
+        }
     }
     return status;
 }
@@ -326,19 +333,31 @@ static bool is_same_layout(const struct wa_layout *a, const struct wa_layout *b)
            a->before == b->before && a->after == b->after;
 }
 
-/* dz of layers that have one layout share a buffer: its border stays zero. */
+/* The layer whose dz buffer layer l uses: layers of one layout share one, its border stays zero. */
+static uint32_t dz_owner(const struct wa_session *session, uint32_t l)
+{
+    for (uint32_t k = 0; k < l; k++) {
+        if (session->needs_dz[k] && is_same_layout(&session->model.layers[l].gradient,
+                                                   &session->model.layers[k].gradient)) {
+            return k;
+        }
+    }
+    return l;
+}
+
 static wa_status allocate_dz(struct wa_session *session)
 {
     wa_status status = WA_OK;
     for (uint32_t l = 0; l + 1 < session->model.layer_count && status == WA_OK; l++) {
-        const struct wa_layout *layout = &session->model.layers[l].gradient;
-        for (uint32_t k = 0; k < l && !session->dz[l]; k++) {
-            if (session->dz[k] && is_same_layout(layout, &session->model.layers[k].gradient)) {
-                session->dz[l] = session->dz[k];
-            }
+        uint32_t owner = dz_owner(session, l);
+        if (!session->needs_dz[l]) {
+            continue;
         }
-        if (!session->dz[l] && session->needs_dz[l]) {
-            status = make(session, layout->floats, "gradients of layer outputs", &session->dz[l]);
+        if (owner == l) {
+            status = make(session, session->model.layers[l].gradient.floats,
+                          "gradients of layer outputs", &session->dz[l]);
+        } else {
+            session->dz[l] = session->dz[owner];
         }
     }
     return status;
@@ -433,12 +452,8 @@ void wa_rule_host_finish(struct wa_session *session)
         free(session->deltas);
         session->deltas = next;
     }
-    for (uint32_t l = 0; session->dz && l < layers; l++) {
-        bool is_shared = false;
-        for (uint32_t k = 0; k < l; k++) {
-            is_shared = is_shared || session->dz[k] == session->dz[l];
-        }
-        if (!is_shared) {
+    for (uint32_t l = 0; session->dz && l + 1 < layers; l++) {
+        if (dz_owner(session, l) == l) {
             wa_engine_release(engine, session->dz[l]);
         }
     }

@@ -205,26 +205,29 @@ wa_status wa_session_write(struct wa_session *session, const struct wa_session_t
 static wa_status allocate_steps(struct wa_session *session)
 {
     const wa_dataset_info *data = &session->spec.data;
-    struct wa_engine *engine = session->engine;
     size_t elements = (size_t)data->height * data->width * data->channels;
     session->item_bytes = elements * (data->element == WA_ELEMENT_U8 ? 1 : sizeof(float));
     size_t batch = (size_t)session->spec.batch;
     struct {
         cl_mem *memory;
         size_t bytes;
+        bool per_lane;
         const char *what;
     } buffers[] = {
-        {&session->images, session->model.layers[0].input.floats * sizeof(float), "images"},
-        {&session->items, batch * session->item_bytes, "a batch of items"},
-        {&session->labels, batch * sizeof(uint32_t), "labels"},
-        {&session->gradients, session->model.parameter_count * sizeof(float), "gradients"},
-        {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), "results"},
-        {&session->halted, 2 * sizeof(cl_int), "a flag"},
+        {&session->images, session->model.layers[0].input.floats * sizeof(float), true, "images"},
+        {&session->items, batch * session->item_bytes, true, "a batch of items"},
+        {&session->labels, batch * sizeof(uint32_t), true, "labels"},
+        {&session->gradients, session->model.parameter_count * sizeof(float), false, "gradients"},
+        {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), false, "results"},
+        {&session->halted, 2 * sizeof(cl_int), false, "a flag"},
     };
     wa_status status = WA_OK;
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers && status == WA_OK; i++) {
-        status = wa_engine_buffer(engine, buffers[i].bytes, buffers[i].what, buffers[i].memory,
-                                  session->err);
+        status = wa_session_memory(session, buffers[i].bytes, buffers[i].per_lane, NULL,
+                                   buffers[i].what, buffers[i].memory);
+    }
+    if (session->plan) {
+        return status;
     }
     for (size_t i = 0; i < STAGINGS && status == WA_OK; i++) {
         session->stagings[i].bytes = malloc(batch * (session->item_bytes + sizeof(uint32_t)));
@@ -233,6 +236,21 @@ static wa_status allocate_steps(struct wa_session *session)
         }
     }
     return status;
+}
+
+static wa_status allocate(struct wa_session *session)
+{
+    wa_status status = wa_rule_host_allocate(session);
+    return status == WA_OK ? allocate_steps(session) : status;
+}
+
+static wa_status plan_memory(struct wa_session *session)
+{
+    struct memory_plan plan = {0};
+    session->plan = &plan;
+    wa_status status = allocate(session);
+    session->plan = NULL;
+    return status == WA_OK ? wa_session_memory_check(session, &plan) : status;
 }
 
 static void prebuild(struct wa_session *session)
@@ -277,10 +295,10 @@ static wa_status build_session(struct wa_session *session)
                                       session->err);
     }
     if (status == WA_OK) {
-        status = wa_rule_host_allocate(session);
+        status = plan_memory(session);
     }
     if (status == WA_OK) {
-        status = allocate_steps(session);
+        status = allocate(session);
     }
     if (status == WA_OK) {
         status = wa_optimizer_host_create(session);

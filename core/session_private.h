@@ -67,8 +67,15 @@ struct staging {
     cl_event done;
 };
 
+/* Sizes that the allocation will ask for, by whether they grow with the batch; see session_memory.c. */
+struct memory_plan {
+    uint64_t fixed_bytes, lane_bytes;     /* in all */
+    uint64_t largest_fixed, largest_lane; /* of one piece */
+};
+
 struct wa_session {
     struct wa_session_spec spec;
+    struct memory_plan *plan; /* while sizes are added up, else NULL */
     struct wa_engine *engine;
     struct wa_model model;
     struct wa_operations *operations;
@@ -104,6 +111,14 @@ struct wa_session {
     struct wa_session_tensor *tensors;
     size_t tensor_count;
 };
+
+/* session_memory.c: a device buffer of zeros, or of `data`; while session->plan is set it is only
+ * counted. `per_lane`: its size grows with the batch. */
+WA_MUST_CHECK wa_status wa_session_memory(struct wa_session *session, size_t bytes, bool per_lane,
+                                          const void *data, const char *what, cl_mem *ret_memory);
+/* Whether all of the plan fits into the device, beside what is there already. */
+WA_MUST_CHECK wa_status wa_session_memory_check(struct wa_session *session,
+                                                const struct memory_plan *plan);
 
 /* rule_host.c: the services of wa_rule_host and the handles behind them. */
 void wa_rule_host_init(struct wa_session *session);
