@@ -5,7 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOCAL_RESERVE_BYTES = 2048 };
+enum { LOCAL_RESERVE_BYTES = 2048, MAX_GROUP_ITEMS = 256 };
+
+static size_t power_of_two_below(size_t limit)
+{
+    size_t power = 1;
+    while (power * 2 <= limit) {
+        power *= 2;
+    }
+    return power;
+}
 
 static enum wa_path choose_path(const char *path, const struct wa_device_info *info)
 {
@@ -31,6 +40,8 @@ void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
     if (engine.local_bytes > ((size_t)1 << 20)) {
         engine.local_bytes = (size_t)1 << 20; /* more would leave the cache anyway */
     }
+    size_t items = device->info.work_group_size;
+    engine.group_items = power_of_two_below(items < MAX_GROUP_ITEMS ? items : MAX_GROUP_ITEMS);
     *ret_engine = engine;
 }
 
@@ -158,6 +169,16 @@ wa_status wa_engine_kernel(struct wa_engine *engine, const char *file, const cha
     }
     *ret_kernel = kernel;
     return WA_OK;
+}
+
+size_t wa_engine_group_limit(const struct wa_engine *engine, cl_kernel kernel)
+{
+    size_t items = 0;
+    if (clGetKernelWorkGroupInfo(kernel, engine->device->info.id, CL_KERNEL_WORK_GROUP_SIZE,
+                                 sizeof items, &items, NULL) != CL_SUCCESS) {
+        return 1; /* always allowed */
+    }
+    return power_of_two_below(items < engine->group_items ? items : engine->group_items);
 }
 
 static cl_int set_arguments(cl_kernel kernel, const char *types, va_list arguments)

@@ -6,6 +6,10 @@
 #include "program.h"
 
 /* Which kernels serve: explicit vectors and one work-item a group, or scalar kernels in groups. */
+/* How 3 x 3 convolutions of stride 1 are computed: by what is expected to be fastest, by the sum itself,
+ * or by Winograd's products wherever they apply. */
+enum wa_convolution_choice { WA_CONVOLUTION_AUTO = 0, WA_CONVOLUTION_DIRECT, WA_CONVOLUTION_WINOGRAD };
+
 enum wa_path { WA_PATH_CPU = 1, WA_PATH_GPU = 2 };
 
 /* Called with each launch of a profiled engine; the event may be retained. */
@@ -15,9 +19,11 @@ struct wa_engine {
     struct wa_device *device;
     struct wa_programs *programs;
     enum wa_path path;
+    enum wa_convolution_choice convolution; /* auto, unless changed before operations are made */
     int vector_width;     /* of the CPU kernels: 16, 8 or 4 floats */
     int output_block;     /* output channels that the CPU kernels keep in registers */
     size_t local_bytes;   /* local memory that kernels may use */
+    size_t group_items;   /* work-items in a group of the GPU kernels at most: a power of two */
     uint64_t launches;    /* so far */
     uint64_t flop;        /* of the direct algorithms of all products so far */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
@@ -50,6 +56,9 @@ WA_MUST_CHECK wa_status wa_engine_write(struct wa_engine *engine, cl_mem buffer,
 WA_MUST_CHECK wa_status wa_engine_kernel(struct wa_engine *engine, const char *file,
                                          const char *name, const char *options,
                                          cl_kernel *ret_kernel, struct wa_error *err);
+
+/* Work-items that a group of the kernel may have: a power of two, at most engine->group_items. */
+size_t wa_engine_group_limit(const struct wa_engine *engine, cl_kernel kernel);
 
 /* The spec by which wa_engine_kernel builds a file, for wa_programs_prebuild. `buffer` holds the
  * options and must outlive the spec. */

@@ -3,20 +3,52 @@
 
 #include <clblast_c.h>
 
-enum { VECTORS_IN_BLOCK = 3 };
+enum { VECTORS_IN_BLOCK = 3, GPU_SLICE = 16 };
+
+static size_t gpu_bytes(const struct wa_tile *tile, int slice)
+{
+    return (size_t)slice * (size_t)(2 * tile->rows + 1 + 2 * tile->columns + 1) * sizeof(float);
+}
+
+static struct wa_tiled_kernels gpu_kernel(void)
+{
+    return (struct wa_tiled_kernels){.file = "gpu_matrix.cl",
+                                     .tile = {.rows = 16, .columns = 16, .pieces = 1},
+                                     .bytes = gpu_bytes,
+                                     .context = GPU_SLICE};
+}
+
+struct wa_program_spec wa_matrix_program(const struct wa_engine *engine, char *buffer,
+                                         size_t buffer_bytes)
+{
+    if (engine->path == WA_PATH_CPU) {
+        return wa_engine_spec(engine, "cpu_matrix.cl", NULL, buffer, buffer_bytes);
+    }
+    return wa_tile_spec(engine, gpu_kernel(), buffer, buffer_bytes);
+}
+
+static wa_status make_kernels(struct wa_matrix *matrix, struct wa_error *err)
+{
+    struct wa_engine *engine = matrix->engine;
+    if (engine->path == WA_PATH_GPU) {
+        struct wa_tiled_kernels tiled = gpu_kernel();
+        const char *name = "product";
+        wa_status status = wa_tile_kernels(engine, &tiled, &name, 1, &matrix->product, err);
+        matrix->tile = tiled.tile;
+        return status;
+    }
+    wa_status status =
+        wa_engine_kernel(engine, "cpu_matrix.cl", "product", NULL, &matrix->product, err);
+    return status == WA_OK ? wa_engine_kernel(engine, "cpu_matrix.cl", "product_transposed", NULL,
+                                              &matrix->product_transposed, err)
+                           : status;
+}
 
 wa_status wa_matrix_init(struct wa_matrix *ret_matrix, struct wa_engine *engine,
                          enum wa_matrix_library library, struct wa_error *err)
 {
     struct wa_matrix matrix = {.engine = engine, .library = library};
-    wa_status status = WA_OK;
-    if (library == WA_MATRIX_OWN) {
-        status = wa_engine_kernel(engine, "cpu_matrix.cl", "product", NULL, &matrix.product, err);
-        if (status == WA_OK) {
-            status = wa_engine_kernel(engine, "cpu_matrix.cl", "product_transposed", NULL,
-                                      &matrix.product_transposed, err);
-        }
-    }
+    wa_status status = library == WA_MATRIX_CLBLAST ? WA_OK : make_kernels(&matrix, err);
     if (status != WA_OK) {
         wa_matrix_finish(&matrix);
         return status;
@@ -41,7 +73,7 @@ static size_t blocks(int count, int block)
     return (size_t)((count + block - 1) / block);
 }
 
-static wa_status own_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
+static wa_status cpu_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
                              const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
                              float beta, const struct wa_matrix_operand *c, struct wa_error *err)
 {
@@ -62,6 +94,20 @@ static wa_status own_product(struct wa_matrix *matrix, int m, int n, int k, floa
                             b->row, (int)c->offset, c->row, (double)alpha, (double)beta);
 }
 
+static wa_status gpu_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
+                             const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
+                             float beta, const struct wa_matrix_operand *c, struct wa_error *err)
+{
+    const struct wa_tile *tile = &matrix->tile;
+    struct wa_range range =
+        wa_tile_range(tile, blocks(m, 2 * tile->rows) * blocks(n, 2 * tile->columns));
+    return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiiiiff",
+                            a->memory, b->memory, c->memory, m, n, k, (int)a->offset,
+                            a->transposed ? 1 : a->row, a->transposed ? a->row : 1, (int)b->offset,
+                            b->transposed ? 1 : b->row, b->transposed ? b->row : 1, (int)c->offset,
+                            c->row, (double)alpha, (double)beta);
+}
+
 static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
                                  const struct wa_matrix_operand *a,
                                  const struct wa_matrix_operand *b, float beta,
@@ -73,11 +119,20 @@ static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, 
         alpha, a->memory, a->offset, (size_t)a->row, b->memory, b->offset, (size_t)b->row, beta,
         c->memory, c->offset, (size_t)c->row, &matrix->engine->device->queue, NULL);
     if (code != CLBlastSuccess) {
-        return wa_fail(err, WA_E_DEVICE, "CLBlast: product %d x %d x %d failed with code %d", m, n, k,
-                       (int)code);
+        return wa_fail(err, WA_E_DEVICE, "CLBlast: product %d x %d x %d failed with code %d", m, n,
+                       k, (int)code);
     }
     matrix->engine->launches++;
     return WA_OK;
+}
+
+static bool is_for_clblast(const struct wa_matrix *matrix, int m, int n, int k)
+{
+    if (matrix->library != WA_MATRIX_AUTO || matrix->engine->path != WA_PATH_GPU) {
+        return matrix->library == WA_MATRIX_CLBLAST;
+    }
+    return m >= WA_MATRIX_CLBLAST_SIDE && n >= WA_MATRIX_CLBLAST_SIDE &&
+           k >= WA_MATRIX_CLBLAST_SIDE && (double)m * n * k > WA_MATRIX_CLBLAST_VOLUME;
 }
 
 wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
@@ -85,9 +140,13 @@ wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float
                             struct wa_matrix_operand c, struct wa_error *err)
 {
     if (a.transposed && b.transposed) {
-        return wa_fail(err, WA_E_UNSUPPORTED, "a product of two transposed matrices is not offered");
+        return wa_fail(err, WA_E_UNSUPPORTED,
+                       "a product of two transposed matrices is not offered");
     }
-    return matrix->library == WA_MATRIX_CLBLAST
-               ? clblast_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err)
-               : own_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err);
+    if (is_for_clblast(matrix, m, n, k)) {
+        return clblast_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err);
+    }
+    return matrix->engine->path == WA_PATH_GPU
+               ? gpu_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err)
+               : cpu_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err);
 }

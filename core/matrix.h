@@ -1,16 +1,24 @@
-/* Matrix products on the device, through one function: CLBlast or own kernels, as the device's path
- * has it. Row-major; offsets and row lengths in floats. */
+/* Matrix products on the device, through one function: CLBlast or the own kernels of the engine's
+ * path. Row-major; offsets and row lengths in floats. */
 #ifndef WALIGN_CORE_MATRIX_H
 #define WALIGN_CORE_MATRIX_H
 
-#include "engine.h"
+#include "tile.h"
 
-enum wa_matrix_library { WA_MATRIX_OWN = 1, WA_MATRIX_CLBLAST = 2 };
+/* AUTO: own kernels on the CPU path; on the GPU path CLBlast for products of more than
+ * WA_MATRIX_CLBLAST_VOLUME multiply-adds that are WA_MATRIX_CLBLAST_SIDE or more in all three
+ * dimensions, own kernels for the others. CLBlast compiles its kernels for seconds at first use and
+ * takes several launches for sizes that are no multiples of its tiles; below the volume that costs
+ * more than it saves, and thin products are bound by memory, whoever computes them. */
+enum wa_matrix_library { WA_MATRIX_OWN = 1, WA_MATRIX_CLBLAST = 2, WA_MATRIX_AUTO = 3 };
+enum { WA_MATRIX_CLBLAST_VOLUME = 1 << 24, WA_MATRIX_CLBLAST_SIDE = 64 };
 
 struct wa_matrix {
     struct wa_engine *engine;
     enum wa_matrix_library library;
-    cl_kernel product, product_transposed;
+    cl_kernel product;
+    cl_kernel product_transposed; /* of the CPU path: b transposed */
+    struct wa_tile tile;          /* of the GPU path */
 };
 
 struct wa_matrix_operand {
@@ -24,11 +32,15 @@ WA_MUST_CHECK wa_status wa_matrix_init(struct wa_matrix *ret_matrix, struct wa_e
                                        enum wa_matrix_library library, struct wa_error *err);
 void wa_matrix_finish(struct wa_matrix *matrix);
 
+/* The spec of the own kernels' program, for wa_programs_prebuild; `buffer` must outlive it. */
+struct wa_program_spec wa_matrix_program(const struct wa_engine *engine, char *buffer,
+                                         size_t buffer_bytes);
+
 /* c [m x n] = alpha op(a) [m x k] op(b) [k x n] + beta c. A transposed times b transposed is not
  * offered (WA_E_UNSUPPORTED). */
-WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
-                                          struct wa_matrix_operand a, struct wa_matrix_operand b,
-                                          float beta, struct wa_matrix_operand c,
-                                          struct wa_error *err);
+WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k,
+                                          float alpha, struct wa_matrix_operand a,
+                                          struct wa_matrix_operand b, float beta,
+                                          struct wa_matrix_operand c, struct wa_error *err);
 
 #endif

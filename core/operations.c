@@ -22,8 +22,7 @@ enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 
 static const struct wa_operations_path *path_of(const struct wa_engine *engine)
 {
-    (void)engine;
-    return &wa_operations_cpu_path;
+    return engine->path == WA_PATH_GPU ? &wa_operations_gpu_path : &wa_operations_cpu_path;
 }
 
 struct wa_blocking wa_operations_blocking(const struct wa_engine *engine)
@@ -71,7 +70,11 @@ size_t wa_operations_programs(const struct wa_engine *engine, const struct wa_mo
     struct wa_program_list list = {.specs = ret_specs, .buffers = buffers};
     path_of(engine)->programs(engine, model, &list);
     wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, &list);
-    wa_operations_add_program(engine, "cpu_matrix.cl", NULL, &list);
+    if (list.count < WA_OPERATIONS_MAX_PROGRAMS) {
+        ret_specs[list.count] =
+            wa_matrix_program(engine, buffers[list.count], WA_OPERATIONS_OPTION_BYTES);
+        list.count++;
+    }
     return list.count;
 }
 
@@ -151,6 +154,7 @@ static wa_status make_arrangement(struct wa_operations *operations, bool is_back
                               .source_tap = in,
                               .taps = c->jobs[j].taps,
                               .first_tap = (int32_t)tap_count + c->jobs[j].first_tap};
+            a->columns = c->in_channels > a->columns ? c->in_channels : a->columns;
             items += wa_divide_up(c->out_channels, outputs);
         }
         if (c->tap_count > 0) {
@@ -185,15 +189,31 @@ static wa_status make_byte_table(struct wa_operations *operations, struct wa_err
                                  "the table of pixel values", &operations->byte_table, err);
 }
 
+/* Groups of the kernels of step.cl: CPUs get one work-item with much to do, GPUs many with little. */
+static void choose_groups(struct wa_operations *operations)
+{
+    const struct wa_engine *engine = operations->engine;
+    operations->group_items = 1;
+    if (engine->path == WA_PATH_GPU) {
+        cl_kernel kernels[] = {operations->load_bytes, operations->load_floats, operations->arrange,
+                               operations->output_error, operations->sum_rows};
+        size_t items = engine->group_items;
+        for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+            size_t limit = wa_engine_group_limit(engine, kernels[i]);
+            items = limit < items ? limit : items;
+        }
+        operations->group_items = items;
+    }
+}
+
 static wa_status make_shared(struct wa_operations *operations, struct wa_error *err)
 {
     struct wa_engine *engine = operations->engine;
     wa_status status =
         wa_operations_make_kernels(engine, kernel_entries, KERNEL_COUNT, NULL, operations, err);
     if (status == WA_OK) {
-        status =
-            wa_matrix_init(&operations->matrix, engine,
-                           engine->path == WA_PATH_GPU ? WA_MATRIX_CLBLAST : WA_MATRIX_OWN, err);
+        choose_groups(operations);
+        status = wa_matrix_init(&operations->matrix, engine, WA_MATRIX_AUTO, err);
     }
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         status = make_arrangement(operations, direction == 1, err);
@@ -244,7 +264,19 @@ void wa_operations_destroy(struct wa_operations *operations)
 
 size_t wa_operations_arranged_floats(const struct wa_operations *operations, bool is_backward)
 {
-    return operations->arrangements[is_backward].floats;
+    const struct wa_operations_path *path = operations->path;
+    return operations->arrangements[is_backward].floats +
+           (path->extra_floats ? path->extra_floats(operations, is_backward) : 0);
+}
+
+/* A launch of so many work-items; on GPUs in whole groups, so that some have nothing to do. */
+static struct wa_range spread(const struct wa_operations *operations, size_t items)
+{
+    size_t group = operations->group_items;
+    if (operations->engine->path == WA_PATH_CPU) {
+        return (struct wa_range){1, {items}, {0}};
+    }
+    return (struct wa_range){1, {(items + group - 1) / group * group}, {group}};
 }
 
 wa_status wa_operations_arrange(struct wa_operations *operations, cl_mem weights, bool is_backward,
@@ -254,10 +286,15 @@ wa_status wa_operations_arrange(struct wa_operations *operations, cl_mem weights
     if (a->items == 0) {
         return WA_OK; /* no convolutions */
     }
-    struct wa_range range = {1, {a->items}, {0}};
-    return wa_engine_launch(operations->engine, operations->arrange, &range, err, "mmmmii", weights,
-                            arranged, a->forms, a->taps, a->form_count,
-                            wa_operations_blocking(operations->engine).outputs);
+    bool is_gpu = operations->engine->path == WA_PATH_GPU;
+    int chunks = is_gpu ? a->columns : 1;
+    struct wa_range range = spread(operations, a->items * (size_t)chunks);
+    wa_status status = wa_engine_launch(operations->engine, operations->arrange, &range, err, "mmmmiii",
+                            weights, arranged, a->forms, a->taps, a->form_count,
+                            wa_operations_blocking(operations->engine).outputs, chunks);
+    return status == WA_OK && operations->path->arrange_more
+               ? operations->path->arrange_more(operations, is_backward, arranged, err)
+               : status;
 }
 
 wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem items,
@@ -272,15 +309,25 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     int rows = first->shape.input == WA_INPUT_FLATTENED ? 1 : model->rows;
     int columns = first->shape.input == WA_INPUT_FLATTENED ? 1 : model->columns;
     int channels = in.channels;
-    struct wa_range range = {2, {(size_t)rows, (size_t)channels}, {0}};
+    bool is_gpu = operations->engine->path == WA_PATH_GPU;
+    int chunk = is_gpu ? 1 : model->batch;
+    int chunk_columns = is_gpu ? 1 : columns;
+    size_t chunks = is_gpu ? (size_t)model->batch * (size_t)columns : 1; /* of a row */
+    struct wa_range range = spread(operations, chunks * (size_t)channels * (size_t)rows);
+    wa_status status = WA_OK;
     if (element == WA_ELEMENT_U8) {
-        return wa_engine_launch(operations->engine, operations->load_bytes, &range, err,
-                                "mmmiiiiiiii", items, operations->byte_table, x, model->batch, rows,
-                                columns, channels, model->lanes, in.base, in.plane, in.row);
+        status = wa_engine_launch(operations->engine, operations->load_bytes, &range, err,
+                                "mmmiiiiiiiiii", items, operations->byte_table, x, model->batch,
+                                rows, columns, channels, model->lanes, in.base, in.plane, in.row,
+                                chunk, chunk_columns);
+    } else {
+        status = wa_engine_launch(operations->engine, operations->load_floats, &range, err,
+                            "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
+                            model->lanes, in.base, in.plane, in.row, chunk, chunk_columns);
     }
-    return wa_engine_launch(operations->engine, operations->load_floats, &range, err, "mmiiiiiiii",
-                            items, x, model->batch, rows, columns, channels, model->lanes, in.base,
-                            in.plane, in.row);
+    return status == WA_OK && operations->path->note_images
+               ? operations->path->note_images(operations, x, err)
+               : status;
 }
 
 /* Two for each multiply-add of the direct algorithm: every pass over a layer has as many. */
@@ -336,9 +383,10 @@ static wa_status dense_gradient(struct wa_operations *operations, const struct w
     if (status != WA_OK) {
         return status;
     }
-    struct wa_range range = {1, {(size_t)out}, {0}};
-    return wa_engine_launch(operations->engine, operations->sum_rows, &range, err, "mmiii", dz,
-                            gradients, (int)l->bias_offset, out, lanes);
+    size_t group = operations->group_items;
+    struct wa_range range = {1, {(size_t)out * group}, {group}};
+    return wa_engine_launch(operations->engine, operations->sum_rows, &range, err, "mmiil", dz,
+                            gradients, (int)l->bias_offset, lanes, group * sizeof(float));
 }
 
 wa_status wa_operations_weight_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x,
@@ -379,12 +427,14 @@ wa_status wa_operations_output_error(struct wa_operations *operations,
 {
     const struct wa_model *model = operations->model;
     const struct wa_model_layer *top = &model->layers[model->layer_count - 1];
-    struct wa_range range = {1, {1}, {1}};
-    return wa_engine_launch(
-        operations->engine, operations->output_error, &range, err, "mmmmmmiiiifi",
-        arguments->outputs, arguments->labels, arguments->weights, arguments->error,
-        arguments->results, arguments->halted, model->batch, model->classes, model->lanes,
-        (int)top->bias_offset, (double)arguments->target_offset, arguments->slot);
+    size_t group = operations->group_items;
+    struct wa_range range = {1, {group}, {group}};
+    return wa_engine_launch(operations->engine, operations->output_error, &range, err,
+                            "mmmmmmiiiifil", arguments->outputs, arguments->labels,
+                            arguments->weights, arguments->error, arguments->results,
+                            arguments->halted, model->batch, model->classes, model->lanes,
+                            (int)top->bias_offset, (double)arguments->target_offset,
+                            arguments->slot, group * 2 * sizeof(float));
 }
 
 wa_status wa_operations_feed_back(struct wa_operations *operations, cl_mem feedback, int rows,

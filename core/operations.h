@@ -30,7 +30,8 @@ WA_MUST_CHECK wa_status wa_operations_arrange(struct wa_operations *operations, 
 
 /* Items [n][row][column][channel] into the first layer's input. */
 WA_MUST_CHECK wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem items,
-                                                 wa_element element, cl_mem x, struct wa_error *err);
+                                                 wa_element element, cl_mem x,
+                                                 struct wa_error *err);
 
 /* z = sum over taps and channels of W x, unscaled, without bias. `weights` is used by dense layers,
  * `arranged` by the others. Dense layers scale: z = scale W x. */
@@ -72,9 +73,9 @@ WA_MUST_CHECK wa_status wa_operations_activate_backward(struct wa_operations *op
                                                         struct wa_error *err);
 
 /* pooled [channel][lane] = mean over positions of the layer's output activity. */
-WA_MUST_CHECK wa_status wa_operations_pool(struct wa_operations *operations, uint32_t layer, cl_mem a,
-                                           const struct wa_layout *a_layout, cl_mem pooled,
-                                           struct wa_error *err);
+WA_MUST_CHECK wa_status wa_operations_pool(struct wa_operations *operations, uint32_t layer,
+                                           cl_mem a, const struct wa_layout *a_layout,
+                                           cl_mem pooled, struct wa_error *err);
 
 /* Loss, accuracy and the gradient at the readout's output (kernels/step.cl, output_error). */
 struct wa_output_error {

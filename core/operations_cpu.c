@@ -43,6 +43,7 @@ static void list_programs(const struct wa_engine *engine, const struct wa_model 
     char options[WA_BATCH_OPTION_BYTES];
     wa_operations_batch_options(model->batch, options);
     wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, options, list);
+    wa_cpu_winograd_programs(engine, model, list);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         if (uses_kind(engine, model, kind)) {
             wa_cpu_gradient_options(1 << kind, options);
@@ -127,7 +128,10 @@ static wa_status create(struct wa_operations *operations, struct wa_error *err)
     if (status == WA_OK) {
         status = make_wide_kernels(operations, err);
     }
-    return status == WA_OK ? make_tables(operations, err) : status;
+    if (status == WA_OK) {
+        status = make_tables(operations, err);
+    }
+    return status == WA_OK ? wa_cpu_winograd_init(operations, err) : status;
 }
 
 static void destroy(struct wa_operations *operations)
@@ -138,6 +142,7 @@ static void destroy(struct wa_operations *operations)
         return;
     }
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
+    wa_cpu_winograd_finish(operations);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         cl_kernel kernels[] = {state->wide_gradient[kind], state->wide_finish[kind]};
         for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
@@ -158,6 +163,14 @@ static void destroy(struct wa_operations *operations)
     free(state);
 }
 
+static wa_status convolve(struct wa_operations *operations, uint32_t layer, bool is_backward,
+                          cl_mem arranged, cl_mem x, cl_mem y, struct wa_error *err)
+{
+    return operations->state->layers[layer].winograd[is_backward].is_used
+               ? wa_cpu_winograd_convolve(operations, layer, is_backward, arranged, x, y, err)
+               : wa_cpu_convolve(operations, layer, is_backward, arranged, x, y, err);
+}
+
 static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_mem weights,
                           cl_mem z, bool keep_h, cl_mem a, const struct wa_layout *a_layout,
                           cl_mem inverse, struct wa_error *err)
@@ -165,10 +178,15 @@ static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_m
     const struct wa_model_layer *l = &operations->model->layers[layer];
     const struct wa_layout *out = &l->output;
     struct wa_range range = {2, {(size_t)out->channels, (size_t)out->rows}, {1, 1}};
+    const struct wa_path_state *state = operations->state;
+    bool has_map = state->layers[layer].winograd[0].is_used;
+    cl_mem map = has_map ? state->map : inverse; /* any buffer where there is none to read */
+    int map_base = has_map ? state->layers[layer].map_base : -1;
     /* A dense layer's product has scaled already. */
     double scale = l->is_dense ? 1.0 : (double)l->scale;
     return wa_engine_launch(operations->engine, operations->state->batch_norm_forward, &range, err,
-                            "mmmmmiffiiiiiiiii", z, z, a, inverse, weights, (int)l->bias_offset,
+                            "mmmmmmiiffiiiiiiiii", z, z, a, inverse, weights, map,
+                            map_base, (int)l->bias_offset,
                             scale, WA_BATCH_NORM_EPSILON,
                             l->shape.normalization == WA_NORMALIZATION_BATCH,
                             l->shape.activation == WA_ACTIVATION_RELU, (int)keep_h, out->columns,
@@ -212,9 +230,12 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .programs = list_programs,
     .create = create,
     .destroy = destroy,
-    .convolve = wa_cpu_convolve,
+    .convolve = convolve,
     .weight_gradient = wa_cpu_weight_gradient,
     .activate = activate,
     .activate_backward = activate_backward,
     .pool = pool,
+    .extra_floats = wa_cpu_winograd_floats,
+    .arrange_more = wa_cpu_winograd_arrange,
+    .note_images = wa_cpu_winograd_map,
 };

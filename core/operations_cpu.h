@@ -23,8 +23,18 @@ struct wa_cpu_gradient {
     size_t local_bytes, partial_floats;
 };
 
+/* A Winograd convolution in one direction (kernels/cpu_winograd.cl). */
+struct wa_cpu_winograd {
+    bool is_used;
+    cl_mem table;
+    int groups;
+    size_t weight_offset, scratch_floats;
+};
+
 struct wa_cpu_layer {
     struct wa_cpu_direction directions[2]; /* forward, backward */
+    struct wa_cpu_winograd winograd[2];
+    int map_base; /* of the layer's map of constant places */
     struct wa_cpu_gradient gradient;
 };
 
@@ -37,6 +47,10 @@ struct wa_path_state {
     /* by the logarithm of out_vectors; only those that some layer uses */
     cl_kernel wide_gradient[WA_CPU_OUT_VECTOR_KINDS], wide_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem partial, bias_partial;
+    /* where some layer uses Winograd's products: */
+    cl_kernel winograd, winograd_weights, map_image, map_layers;
+    cl_mem scratch, map, map_table;
+    int map_count;
 };
 
 /* convolution_cpu.c */
@@ -49,6 +63,26 @@ void wa_cpu_direction_finish(struct wa_engine *engine, struct wa_cpu_direction *
 WA_MUST_CHECK wa_status wa_cpu_convolve(struct wa_operations *operations, uint32_t layer,
                                         bool is_backward, cl_mem arranged, cl_mem x, cl_mem y,
                                         struct wa_error *err);
+
+/* winograd_cpu.c: whether a layer's convolution goes this way. */
+bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_layer *layer,
+                          bool is_backward);
+bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_model *model);
+/* Kernels, tables, scratch and maps for all layers; nothing where none goes this way. */
+WA_MUST_CHECK wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error *err);
+void wa_cpu_winograd_finish(struct wa_operations *operations);
+void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_model *model,
+                              struct wa_program_list *list);
+size_t wa_cpu_winograd_floats(const struct wa_operations *operations, bool is_backward);
+/* Transforms all layers' weights behind the arranged ones. */
+WA_MUST_CHECK wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_backward,
+                                                cl_mem arranged, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_winograd_convolve(struct wa_operations *operations, uint32_t layer,
+                                                 bool is_backward, cl_mem arranged, cl_mem x,
+                                                 cl_mem y, struct wa_error *err);
+/* Finds the places of a batch's images, and of the layers above, that are constant over the batch. */
+WA_MUST_CHECK wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl_mem images,
+                                            struct wa_error *err);
 
 /* weight_gradient_cpu.c */
 int wa_cpu_gradient_out_vectors(const struct wa_engine *engine, const struct wa_model_layer *layer);

@@ -47,14 +47,23 @@ struct wa_operations_path {
     WA_MUST_CHECK wa_status (*pool)(struct wa_operations *operations, uint32_t layer, cl_mem a,
                                     const struct wa_layout *a_layout, cl_mem pooled,
                                     struct wa_error *err);
+
+    /* ---- optional ---- */
+    /* Floats that the path keeps behind a set's arranged weights, and how it fills them. */
+    size_t (*extra_floats)(const struct wa_operations *operations, bool is_backward);
+    WA_MUST_CHECK wa_status (*arrange_more)(struct wa_operations *operations, bool is_backward,
+                                            cl_mem arranged, struct wa_error *err);
+    /* The images of a batch have been loaded. */
+    WA_MUST_CHECK wa_status (*note_images)(struct wa_operations *operations, cl_mem images,
+                                           struct wa_error *err);
 };
 
-extern const struct wa_operations_path wa_operations_cpu_path;
+extern const struct wa_operations_path wa_operations_cpu_path, wa_operations_gpu_path;
 
 /* How a weights set is brought into the order of the convolution kernels, all layers at once. */
 struct wa_arrangement {
     cl_mem forms, taps;
-    int form_count;
+    int form_count, columns; /* the most columns of a form */
     size_t items, floats;
 };
 
@@ -66,6 +75,7 @@ struct wa_operations {
     struct wa_matrix matrix;
     struct wa_arrangement arrangements[2]; /* forward, backward */
     cl_kernel load_bytes, load_floats, output_error, sum_rows, arrange;
+    size_t group_items; /* of the kernels of step.cl */
     cl_mem byte_table;
 };
 

@@ -56,9 +56,18 @@ static wa_status check_unserved(const struct wa_config *config, struct wa_error 
             return wa_config_fail(config, switches[i], err, "this version of walign cannot do that");
         }
     }
-    if (strcmp(wa_config_get_string(config, "kernels.convolution"), "winograd") == 0) {
-        return wa_config_fail(config, "kernels.convolution", err,
-                              "this version of walign has no Winograd kernels: expected \"auto\" or "
+    return WA_OK;
+}
+
+static wa_status choose_convolution(struct wa_setup *setup, struct wa_error *err)
+{
+    const char *choice = wa_config_get_string(setup->config, "kernels.convolution");
+    setup->engine.convolution = strcmp(choice, "direct") == 0     ? WA_CONVOLUTION_DIRECT
+                                : strcmp(choice, "winograd") == 0 ? WA_CONVOLUTION_WINOGRAD
+                                                                  : WA_CONVOLUTION_AUTO;
+    if (setup->engine.convolution == WA_CONVOLUTION_WINOGRAD && setup->engine.path == WA_PATH_GPU) {
+        return wa_config_fail(setup->config, "kernels.convolution", err,
+                              "the GPU kernels have no Winograd convolution: expected \"auto\" or "
                               "\"direct\"");
     }
     return WA_OK;
@@ -100,6 +109,7 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
     if (status == WA_OK) {
         wa_engine_init(&setup->engine, setup->device, setup->programs,
                        wa_config_get_string(setup->config, "kernels.path"));
+        status = choose_convolution(setup, err);
     }
     return status;
 }

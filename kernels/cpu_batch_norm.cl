@@ -12,31 +12,47 @@
 #define LANES 100
 #endif
 #define WHOLE (BATCH / WIDTH)     /* vectors whose lanes all count */
-#define REST (BATCH % WIDTH)      /* lanes of the batch beyond them */
-#define VECTORS (WHOLE + (REST || LANES > WHOLE * WIDTH))
+#define VECTORS ((LANES + WIDTH - 1) / WIDTH)
 #define LAST (LANES - WIDTH)      /* the last vector ends with the position, whatever it overlaps */
 #define INVERSE_BATCH (1.0f / BATCH)
 
-/* Where vector i starts, and which of its lanes nobody counted before it. */
-#define START(i) ((i) < WHOLE ? (i) * WIDTH : LAST)
-#define COUNTED (VECTORS > WHOLE)
+/* Where vector i starts. Vector WHOLE holds the rest of the batch, those behind it only lanes past
+ * the batch (of small batches and narrow vectors). */
+#define START(i) ((i) * WIDTH < LAST ? (i) * WIDTH : LAST)
 
+/* What vector i adds to a sum, given its fresh lanes. */
+#define COUNTED(i, value, fresh)                                                                   \
+    ((i) < WHOLE ? (value) : (i) == WHOLE ? (value) * (fresh) : (vec)0.0f)
+/* What is kept of it: zero past the batch. */
+#define KEPT(i, value, valid)                                                                      \
+    ((i) < WHOLE ? (value) : (i) == WHOLE ? (value) * (valid) : (vec)0.0f)
+
+/* The lanes of vector WHOLE that nobody counted before it, and those of the batch. */
 INLINE vec fresh_lanes(void)
 {
-    return lane_mask(WHOLE * WIDTH - LAST, BATCH - LAST);
+    return lane_mask(WHOLE * WIDTH - START(WHOLE), BATCH - START(WHOLE));
 }
 
 INLINE vec valid_lanes(void)
 {
-    return lane_mask(0, BATCH - LAST);
+    return lane_mask(0, BATCH - START(WHOLE));
+}
+
+/* max(v, 0), but NaN stays NaN: fmax would hide it. */
+INLINE vec rectified(vec v)
+{
+    return select(v, (vec)0.0f, v < (vec)0.0f);
 }
 
 /* h = (scale z + bias - mean) / sqrt(var + epsilon), a = max(h, 0); with `normalize` 0 h = scale z +
- * bias. Keeps 1/sqrt(..) in `inverse` for the way back. h may be z. keep_h 0: h is not written. */
+ * bias. Keeps 1/sqrt(..) in `inverse` for the way back. h may be z. keep_h 0: h is not written. With
+ * map_base >= 0, places that `map` marks, from there on [row][column], as constant over the batch give h == 0: there z may
+ * hold rounding noise of neighbours (Winograd). */
 KERNEL void batch_norm_forward(__global const float *restrict z, __global float *h,
                                __global float *restrict a, __global float *restrict inverse,
-                               __global const float *restrict weights, int bias_base, float scale,
-                               float epsilon, int normalize, int rectify, int keep_h, int columns, int z_plane,
+                               __global const float *restrict weights,
+                               __global const uchar *map, int map_base, int bias_base,
+                               float scale, float epsilon, int normalize, int rectify, int keep_h, int columns, int z_plane,
                                int z_row, int a_base, int a_plane, int a_row)
 {
     const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
@@ -46,22 +62,26 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
         const size_t zi = (size_t)c * z_plane + row * z_row + column * LANES;
         __global const float *zp = z + zi;
         vec v[VECTORS];
-        UNROLL for (int i = 0; i < VECTORS; i++) { v[i] = fma(load(zp + START(i)), (vec)scale, (vec)b); }
+        const float keep = map_base >= 0 && map[map_base + row * columns + column] ? 0.0f : 1.0f;
+        UNROLL for (int i = 0; i < VECTORS; i++)
+        {
+            v[i] = fma(load(zp + START(i)) * keep, (vec)scale, (vec)b);
+        }
         float r = 1.0f;
         if (normalize) {
-            const float first = fma(zp[0], scale, b);
+            const float first = fma(zp[0] * keep, scale, b);
             vec sum = (vec)0.0f;
             UNROLL for (int i = 0; i < VECTORS; i++)
             {
                 v[i] -= first;
-                sum += i < WHOLE ? v[i] : v[i] * fresh;
+                sum += COUNTED(i, v[i], fresh);
             }
             const float mean = sum_lanes(sum) * INVERSE_BATCH;
             vec squares = (vec)0.0f;
             UNROLL for (int i = 0; i < VECTORS; i++)
             {
                 v[i] -= mean;
-                squares += i < WHOLE ? v[i] * v[i] : v[i] * v[i] * fresh;
+                squares += COUNTED(i, v[i] * v[i], fresh);
             }
             r = 1.0f / sqrt(sum_lanes(squares) * INVERSE_BATCH + epsilon);
         }
@@ -69,14 +89,11 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
         __global float *ap = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
         UNROLL for (int i = 0; i < VECTORS; i++)
         {
-            vec value = v[i] * r;
-            if (i >= WHOLE) {
-                value *= valid;
-            }
+            vec value = KEPT(i, v[i] * r, valid);
             if (keep_h) {
                 store(value, hp + START(i));
             }
-            store(rectify ? fmax(value, (vec)0.0f) : value, ap + START(i));
+            store(rectify ? rectified(value) : value, ap + START(i));
         }
         inverse[((size_t)c * rows + row) * columns + column] = r;
     }
@@ -107,7 +124,7 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
             vec slope = load(slope_h + hi + START(i));
             vec gi = load(gp + START(i)) * g_scale;
             m[i] = rectify ? select(gi, (vec)0.0f, slope <= (vec)0.0f) : gi;
-            vec counted = i < WHOLE ? m[i] : m[i] * fresh;
+            vec counted = COUNTED(i, m[i], fresh);
             sum += counted;
             products = fma(counted, v[i], products);
         }
@@ -120,11 +137,8 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
         __global float *dp = dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES;
         UNROLL for (int i = 0; i < VECTORS; i++)
         {
-            vec value = (m[i] - mean - v[i] * mean_product) * r;
-            if (i >= WHOLE) {
-                value *= valid;
-            }
-            bias_sum += i < WHOLE ? value : value * fresh;
+            vec value = KEPT(i, (m[i] - mean - v[i] * mean_product) * r, valid);
+            bias_sum += COUNTED(i, value, fresh);
             store(value, dp + START(i));
         }
     }

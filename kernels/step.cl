@@ -3,61 +3,64 @@
  */
 
 /* Puts `items` [item][row][column][channel] into x [channel][row][column][lane] with a border.
- * Bytes go through `table`, float32's v/255 for each v, so that every device rounds alike. One
- * work-item a row; lanes past the batch stay zero. */
+ * Bytes go through `table`, float32's v/255 for each v, so that every device rounds alike. A
+ * work-item takes `chunk` lanes of `chunk_columns` columns of a row: whole rows suit CPUs, single
+ * lanes GPUs, whose neighbours then write side by side. Lanes past the batch stay zero. */
+#define LOAD_ITEMS(VALUE)                                                                          \
+    const int lane_chunks = (batch + chunk - 1) / chunk;                                           \
+    const int column_chunks = (columns + chunk_columns - 1) / chunk_columns;                       \
+    const int first = get_global_id(0) % lane_chunks * chunk;                                      \
+    const int place = get_global_id(0) / lane_chunks;                                              \
+    const int first_column = place % column_chunks * chunk_columns;                                \
+    const int row = place / column_chunks % rows;                                                  \
+    const int channel = place / column_chunks / rows;                                              \
+    if (channel >= channels) {                                                                     \
+        return;                                                                                    \
+    }                                                                                              \
+    const int end = min(first + chunk, batch);                                                     \
+    const int end_column = min(first_column + chunk_columns, columns);                             \
+    const size_t item_size = (size_t)rows * columns * channels;                                    \
+    for (int column = first_column; column < end_column; column++) {                               \
+        __global float *p = x + (size_t)channel * x_plane + x_base + row * x_row + column * lanes; \
+        const size_t source = (size_t)(row * columns + column) * channels + channel;               \
+        for (int n = first; n < end; n++) {                                                        \
+            p[n] = VALUE(items[n * item_size + source]);                                           \
+        }                                                                                          \
+    }
+
+#define FROM_TABLE(v) table[v]
+#define AS_IT_IS(v) (v)
+
 __kernel void load_bytes(__global const uchar *restrict items, __global const float *restrict table,
                          __global float *restrict x, int batch, int rows, int columns, int channels,
-                         int lanes, int x_base, int x_plane, int x_row)
+                         int lanes, int x_base, int x_plane, int x_row, int chunk, int chunk_columns)
 {
-    const int row = get_global_id(0), channel = get_global_id(1);
-    if (row >= rows || channel >= channels) {
-        return;
-    }
-    const int item_size = rows * columns * channels;
-    for (int column = 0; column < columns; column++) {
-        __global float *p = x + (size_t)channel * x_plane + x_base + row * x_row + column * lanes;
-        __global const uchar *v = items + (row * columns + column) * channels + channel;
-        for (int n = 0; n < batch; n++) {
-            p[n] = table[v[(size_t)n * item_size]];
-        }
-    }
+    LOAD_ITEMS(FROM_TABLE)
 }
 
 __kernel void load_floats(__global const float *restrict items, __global float *restrict x,
                           int batch, int rows, int columns, int channels, int lanes, int x_base,
-                          int x_plane, int x_row)
+                          int x_plane, int x_row, int chunk, int chunk_columns)
 {
-    const int row = get_global_id(0), channel = get_global_id(1);
-    if (row >= rows || channel >= channels) {
-        return;
-    }
-    const int item_size = rows * columns * channels;
-    for (int column = 0; column < columns; column++) {
-        __global float *p = x + (size_t)channel * x_plane + x_base + row * x_row + column * lanes;
-        __global const float *v = items + (row * columns + column) * channels + channel;
-        for (int n = 0; n < batch; n++) {
-            p[n] = v[(size_t)n * item_size];
-        }
-    }
+    LOAD_ITEMS(AS_IT_IS)
 }
 
-/* Mean over batch and classes of (logits - target)^2, logits = outputs + bias, target = one-hot - offset; its gradient
- * (semantics: Loss); how many largest logits are the label's. One work-item, so that the order of
- * the sums is fixed. The loss goes to results[2 * slot], the count to results[2 * slot + 1]. A loss that is
- * not finite sets halted[0] to 1 and halted[1] to the slot: updates stop, so that what went wrong
- * first can still be looked at. */
+/* Mean over batch and classes of (logits - target)^2, logits = outputs + bias, target = one-hot -
+ * offset; its gradient (semantics: Loss); how many largest logits are the label's. One work-group,
+ * whose work-items take every group-size-th lane and whose first adds their sums, so that the order
+ * is fixed; `sums` has room for two floats each. The loss goes to results[2 * slot], the count to
+ * results[2 * slot + 1]. A loss that is not finite sets halted[0] to 1 and halted[1] to the slot:
+ * updates stop, so that what went wrong first can still be looked at. */
 __kernel void output_error(__global const float *restrict outputs, __global const uint *restrict labels,
                            __global const float *restrict bias, __global float *restrict error,
-                           __global float *restrict results,
-                           __global int *restrict halted, int batch, int classes, int lanes, int bias_base,
-                           float offset, int slot)
+                           __global float *restrict results, __global int *restrict halted, int batch,
+                           int classes, int lanes, int bias_base, float offset, int slot,
+                           __local float *restrict sums)
 {
-    if (get_global_id(0) != 0) {
-        return;
-    }
+    const int item = get_local_id(0), items = get_local_size(0);
     const float factor = 2.0f / ((float)batch * classes);
     float loss = 0.0f, correct = 0.0f;
-    for (int n = 0; n < lanes; n++) {
+    for (int n = item; n < lanes; n += items) {
         if (n >= batch) {
             for (int k = 0; k < classes; k++) {
                 error[k * lanes + n] = 0.0f;
@@ -65,20 +68,30 @@ __kernel void output_error(__global const float *restrict outputs, __global cons
             continue;
         }
         const int label = labels[n];
-        float item = 0.0f, best = -INFINITY;
+        float item_loss = 0.0f, best = -INFINITY;
         int best_class = 0;
         for (int k = 0; k < classes; k++) {
             const float logit = outputs[k * lanes + n] + bias[bias_base + k];
             const float e = logit - ((k == label ? 1.0f : 0.0f) - offset);
-            item = fma(e, e, item);
+            item_loss = fma(e, e, item_loss);
             error[k * lanes + n] = factor * e;
             if (logit > best) {
                 best = logit;
                 best_class = k;
             }
         }
-        loss += item;
+        loss += item_loss;
         correct += best_class == label ? 1.0f : 0.0f;
+    }
+    sums[2 * item] = loss;
+    sums[2 * item + 1] = correct;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (item != 0) {
+        return;
+    }
+    for (int i = 1; i < items; i++) {
+        loss += sums[2 * i];
+        correct += sums[2 * i + 1];
     }
     loss /= (float)batch * classes;
     results[2 * slot] = loss;
@@ -89,24 +102,29 @@ __kernel void output_error(__global const float *restrict outputs, __global cons
     }
 }
 
-/* sums[k] = sum over lanes of values[k], one work-item a row. */
+/* sums[k] = sum over lanes of values[k], one work-group a row, adding as output_error does. */
 __kernel void sum_rows(__global const float *restrict values, __global float *restrict sums, int base,
-                       int rows, int lanes)
+                       int lanes, __local float *restrict parts)
 {
-    const int k = get_global_id(0);
-    if (k >= rows) {
-        return;
-    }
+    const int k = get_group_id(0), item = get_local_id(0), items = get_local_size(0);
     float s = 0.0f;
-    for (int n = 0; n < lanes; n++) {
+    for (int n = item; n < lanes; n += items) {
         s += values[(size_t)k * lanes + n];
     }
-    sums[base + k] = s;
+    parts[item] = s;
+    barrier(CLK_LOCAL_MEM_FENCE);
+    if (item == 0) {
+        for (int i = 1; i < items; i++) {
+            s += parts[i];
+        }
+        sums[base + k] = s;
+    }
 }
 
 /* Weights [out][tap][in] to [block of `block` rows][column][tap][row in block], rows past the end
- * zero. Rows are outputs (forward) or inputs (backward to the data). One work-item a block of one
- * form; `forms` says which layer, which direction and which of the kernel's taps. */
+ * zero. Rows are outputs (forward) or inputs (backward to the data). `chunks` work-items a block of one
+ * form, each with a range of its columns; `forms` says which layer, which direction and which of the
+ * kernel's taps. */
 struct form {
     int first;                  /* work-items of the forms before */
     int source, target;         /* offsets in floats */
@@ -117,9 +135,10 @@ struct form {
 
 __kernel void arrange_weights(__global const float *restrict weights, __global float *restrict arranged,
                               __global const struct form *restrict forms,
-                              __global const int *restrict taps, int form_count, int block)
+                              __global const int *restrict taps, int form_count, int block, int chunks)
 {
-    int item = get_global_id(0);
+    int item = get_global_id(0) / chunks;
+    const int chunk = get_global_id(0) % chunks;
     int f = 0;
     while (f + 1 < form_count && item >= forms[f + 1].first) {
         f++;
@@ -129,8 +148,11 @@ __kernel void arrange_weights(__global const float *restrict weights, __global f
     if (item * block >= form.rows) {
         return;
     }
-    __global float *target = arranged + form.target + (size_t)item * block * form.columns * form.taps;
-    for (int column = 0; column < form.columns; column++) {
+    const int first = (int)((long)form.columns * chunk / chunks);
+    const int end = (int)((long)form.columns * (chunk + 1) / chunks);
+    __global float *target =
+        arranged + form.target + ((size_t)item * form.columns + first) * block * form.taps;
+    for (int column = first; column < end; column++) {
         for (int t = 0; t < form.taps; t++) {
             __global const float *source = weights + form.source + (size_t)column * form.source_column +
                                            taps[form.first_tap + t] * form.source_tap;

@@ -1,0 +1,324 @@
+/* Winograd convolution F(4x4, 3x3) on CPUs: stride 1, one place of zeros around, images whose sides
+ * are multiples of four; forward and, with turned weights, backward to the data (Lavin & Gray,
+ * arXiv 1509.09308; points 0, 1, -1, 2, -2, infinity). 36 products for 16 outputs instead of 144.
+ *
+ * Tensors are [channel][row][column][lane]; x has a border, y has none. The lanes of all 4 x 4 tiles of
+ * an image plane are numbered through, tile * lanes + lane, and cut into vectors; a vector that crosses
+ * from one tile to the next is gathered in pieces of four lanes.
+ *
+ * A chunk of a few vectors goes through in one piece: its inputs are transformed to
+ * v [36][channel][lane], multiplied by u [36][outputs / OUTS][channel][OUTS] to m [36][output][lane], and
+ * m is transformed back; all of that stays in L2. v and m are a work-item's own part of `scratch`: few
+ * work-items take many chunks each. With many channels v holds a block of them at a time, and m, then of
+ * all outputs, collects the products.
+ */
+#ifndef OUTS
+#define OUTS 8
+#endif
+#define POINTS 36
+#define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
+#define OUTPUT_BLOCK (2 * OUTS)
+
+struct winograd {
+    int channels, outs;
+    int tiles_x, total;       /* tiles in a row; lanes of all tiles of a plane */
+    int lanes;                /* of a place */
+    int x_row, x_plane;       /* of x, whose place (-1, -1) is its start */
+    int y_row, y_plane;
+    int channel_block;        /* channels in v */
+    int stride;               /* lanes of a chunk: from channel to channel in v, output to output in m */
+    int chunks;
+};
+
+/* One dimension of the input transform, B^T d. */
+#define TRANSFORM_INPUT(d0, d1, d2, d3, d4, d5, r0, r1, r2, r3, r4, r5)                            \
+    {                                                                                              \
+        vec even = d4 - 4.0f * d2, odd = d3 - 4.0f * d1, wide = d4 - d2, tall = d3 - d1;           \
+        r0 = 4.0f * d0 - 5.0f * d2 + d4;                                                           \
+        r1 = even + odd;                                                                           \
+        r2 = even - odd;                                                                           \
+        r3 = wide + 2.0f * tall;                                                                   \
+        r4 = wide - 2.0f * tall;                                                                   \
+        r5 = 4.0f * d1 - 5.0f * d3 + d5;                                                           \
+    }
+
+/* One dimension of the output transform, A^T m. */
+#define TRANSFORM_OUTPUT(m0, m1, m2, m3, m4, m5, y0, y1, y2, y3)                                   \
+    {                                                                                              \
+        vec s1 = m1 + m2, e1 = m1 - m2, s2 = m3 + m4, e2 = m3 - m4;                                \
+        y0 = m0 + s1 + s2;                                                                         \
+        y1 = e1 + 2.0f * e2;                                                                       \
+        y2 = s1 + 4.0f * s2;                                                                       \
+        y3 = e1 + 8.0f * e2 + m5;                                                                  \
+    }
+
+/* The 6 x 6 inputs of a vector of lanes to 36 points, `step` apart. LOAD(i, j) gives row i, column j.
+ * Loop bounds are literal: otherwise the compiler keeps loops and spills the arrays. */
+#define INPUT(LOAD)                                                                                \
+    vec t[36];                                                                                     \
+    UNROLL for (int j = 0; j < 6; j++)                                                             \
+    {                                                                                              \
+        vec d0 = LOAD(0, j), d1 = LOAD(1, j), d2 = LOAD(2, j), d3 = LOAD(3, j), d4 = LOAD(4, j),   \
+            d5 = LOAD(5, j);                                                                       \
+        TRANSFORM_INPUT(d0, d1, d2, d3, d4, d5, t[j], t[6 + j], t[12 + j], t[18 + j], t[24 + j],   \
+                        t[30 + j])                                                                 \
+    }                                                                                              \
+    UNROLL for (int i = 0; i < 6; i++)                                                             \
+    {                                                                                              \
+        vec r0, r1, r2, r3, r4, r5;                                                                \
+        TRANSFORM_INPUT(t[i * 6], t[i * 6 + 1], t[i * 6 + 2], t[i * 6 + 3], t[i * 6 + 4],          \
+                        t[i * 6 + 5], r0, r1, r2, r3, r4, r5)                                      \
+        __global float *w = v + i * 6 * step;                                                      \
+        store(r0, w);                                                                              \
+        store(r1, w + step);                                                                       \
+        store(r2, w + 2 * step);                                                                   \
+        store(r3, w + 3 * step);                                                                   \
+        store(r4, w + 4 * step);                                                                   \
+        store(r5, w + 5 * step);                                                                   \
+    }
+
+#define LOAD_WHOLE(i, j) load(x + (i) * row + (j) * lanes)
+#define LOAD_PIECES(i, j) load_pieces(x + (i) * row + (j) * lanes, offset)
+
+INLINE void input_whole(__global const float *restrict x, int row, int lanes,
+                        __global float *restrict v, int step)
+{
+    INPUT(LOAD_WHOLE)
+}
+
+INLINE void input_pieces(__global const float *restrict x, const int *offset, int row, int lanes,
+                         __global float *restrict v, int step)
+{
+    INPUT(LOAD_PIECES)
+}
+
+#define OUTPUT(STORE)                                                                              \
+    vec t[24];                                                                                     \
+    UNROLL for (int j = 0; j < 6; j++)                                                             \
+    {                                                                                              \
+        vec d0 = load(m + j * step), d1 = load(m + (6 + j) * step), d2 = load(m + (12 + j) * step), \
+            d3 = load(m + (18 + j) * step), d4 = load(m + (24 + j) * step),                        \
+            d5 = load(m + (30 + j) * step);                                                        \
+        TRANSFORM_OUTPUT(d0, d1, d2, d3, d4, d5, t[j], t[6 + j], t[12 + j], t[18 + j])             \
+    }                                                                                              \
+    UNROLL for (int i = 0; i < 4; i++)                                                             \
+    {                                                                                              \
+        vec r0, r1, r2, r3;                                                                        \
+        TRANSFORM_OUTPUT(t[i * 6], t[i * 6 + 1], t[i * 6 + 2], t[i * 6 + 3], t[i * 6 + 4],         \
+                         t[i * 6 + 5], r0, r1, r2, r3)                                             \
+        STORE(r0, i, 0);                                                                           \
+        STORE(r1, i, 1);                                                                           \
+        STORE(r2, i, 2);                                                                           \
+        STORE(r3, i, 3);                                                                           \
+    }
+
+#define STORE_WHOLE(r, i, j) store(r, y + (i) * row + (j) * lanes)
+#define STORE_PIECES(r, i, j) store_pieces(r, y + (i) * row + (j) * lanes, offset)
+
+INLINE void output_whole(__global const float *restrict m, int step, __global float *restrict y,
+                         int row, int lanes)
+{
+    OUTPUT(STORE_WHOLE)
+}
+
+INLINE void output_pieces(__global const float *restrict m, int step, __global float *restrict y,
+                          const int *offset, int row, int lanes)
+{
+    OUTPUT(STORE_PIECES)
+}
+
+/* m[OUTS][NUMBER vectors] (+)= u[channel][OUTS] v[channel][NUMBER vectors] for one point. */
+#define DEFINE_MULTIPLY(NAME, NUMBER)                                                              \
+    INLINE void NAME(__global const float *restrict v, __global const float *restrict u,           \
+                     __global float *restrict m, int stride, int channels, int is_first)           \
+    {                                                                                              \
+        vec a[OUTS][NUMBER];                                                                       \
+        UNROLL for (int r = 0; r < OUTS; r++)                                                      \
+        {                                                                                          \
+            UNROLL for (int q = 0; q < NUMBER; q++)                                                \
+            {                                                                                      \
+                a[r][q] = is_first ? (vec)0.0f : load(m + r * stride + q * WIDTH);                 \
+            }                                                                                      \
+        }                                                                                          \
+        for (int c = 0; c < channels; c++) {                                                       \
+            vec b[NUMBER];                                                                         \
+            UNROLL for (int q = 0; q < NUMBER; q++) { b[q] = load(v + q * WIDTH); }                \
+            v += stride;                                                                           \
+            UNROLL for (int r = 0; r < OUTS; r++)                                                  \
+            {                                                                                      \
+                vec w = (vec)u[r];                                                                 \
+                UNROLL for (int q = 0; q < NUMBER; q++) { a[r][q] = fma(w, b[q], a[r][q]); }       \
+            }                                                                                      \
+            u += OUTS;                                                                             \
+        }                                                                                          \
+        UNROLL for (int r = 0; r < OUTS; r++)                                                      \
+        {                                                                                          \
+            UNROLL for (int q = 0; q < NUMBER; q++) { store(a[r][q], m + r * stride + q * WIDTH); } \
+        }                                                                                          \
+    }
+DEFINE_MULTIPLY(multiply3, 3)
+DEFINE_MULTIPLY(multiply2, 2)
+DEFINE_MULTIPLY(multiply1, 1)
+
+/* One point's products for a block of outputs, all vectors of the chunk. */
+INLINE void multiply_point(__global const float *restrict v, __global const float *restrict u,
+                           __global float *restrict m, int stride, int channels, int all_channels,
+                           int blocks, int vectors, int is_first)
+{
+    int q = 0;
+    for (; q + 3 <= vectors && vectors - q != 4; q += 3) {
+        for (int o = 0; o < blocks; o++) {
+            multiply3(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
+                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
+        }
+    }
+    for (; q + 2 <= vectors; q += 2) {
+        for (int o = 0; o < blocks; o++) {
+            multiply2(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
+                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
+        }
+    }
+    for (; q < vectors; q++) {
+        for (int o = 0; o < blocks; o++) {
+            multiply1(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
+                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
+        }
+    }
+}
+
+/* Where lane l of a plane's tiles starts, in a tensor with these strides. */
+INLINE int tile_offset(int l, int lanes, int tiles_x, int row)
+{
+    int tile = l / lanes;
+    return tile / tiles_x * 4 * row + tile % tiles_x * 4 * lanes + l % lanes;
+}
+
+INLINE void piece_offsets(int l, int lanes, int tiles_x, int row, int *offset)
+{
+    for (int p = 0; p < PIECES; p++) {
+        offset[p] = tile_offset(l + 4 * p, lanes, tiles_x, row);
+    }
+}
+
+KERNEL void winograd(__global const float *restrict x, __global const float *restrict u,
+                     __global float *restrict y, __global const struct winograd *restrict all,
+                     __global float *restrict scratch, int u_base)
+{
+    const struct winograd k = *all;
+    const int group = get_group_id(0), groups = get_num_groups(0);
+    const int all_vectors = (k.total + WIDTH - 1) / WIDTH;
+    const int is_one_block = k.channel_block >= k.channels;
+    const int out_blocks = (k.outs + OUTPUT_BLOCK - 1) / OUTPUT_BLOCK;
+    const int v_step = k.channel_block * k.stride + PAD;
+    const int m_step = (is_one_block ? 1 : out_blocks) * OUTPUT_BLOCK * k.stride + PAD;
+    __global float *v = scratch + (size_t)group * POINTS * (v_step + m_step);
+    __global float *m = v + (size_t)POINTS * v_step;
+    const int u_blocks = (k.outs + OUTS - 1) / OUTS;
+
+    for (int chunk = group; chunk < k.chunks; chunk += groups) {
+        const int first = (int)((long)chunk * all_vectors / k.chunks);
+        const int vectors = (int)((long)(chunk + 1) * all_vectors / k.chunks) - first;
+        for (int c0 = 0; c0 < k.channels; c0 += k.channel_block) {
+            const int c_count = min(k.channel_block, k.channels - c0);
+            const int is_last = c0 + c_count >= k.channels;
+            for (int q = 0; q < vectors; q++) {
+                /* the last vector of a plane ends with it and may repeat lanes of the one before */
+                int l = min((first + q) * WIDTH, k.total - WIDTH);
+                __global const float *xc = x + (size_t)c0 * k.x_plane;
+                if (l % k.lanes <= k.lanes - WIDTH) {
+                    xc += tile_offset(l, k.lanes, k.tiles_x, k.x_row);
+                    for (int c = 0; c < c_count; c++) {
+                        input_whole(xc + (size_t)c * k.x_plane, k.x_row, k.lanes,
+                                    v + c * k.stride + q * WIDTH, v_step);
+                    }
+                } else {
+                    int offset[PIECES];
+                    piece_offsets(l, k.lanes, k.tiles_x, k.x_row, offset);
+                    for (int c = 0; c < c_count; c++) {
+                        input_pieces(xc + (size_t)c * k.x_plane, offset, k.x_row, k.lanes,
+                                     v + c * k.stride + q * WIDTH, v_step);
+                    }
+                }
+            }
+            for (int ob = 0; ob < out_blocks; ob++) {
+                __global float *mo = m + (is_one_block ? 0 : ob * OUTPUT_BLOCK * k.stride);
+                const int blocks = min(OUTPUT_BLOCK / OUTS, u_blocks - ob * (OUTPUT_BLOCK / OUTS));
+                for (int p = 0; p < POINTS; p++) {
+                    __global const float *up =
+                        u + u_base +
+                        (((size_t)p * u_blocks + ob * (OUTPUT_BLOCK / OUTS)) * k.channels + c0) * OUTS;
+                    multiply_point(v + (size_t)p * v_step, up, mo + (size_t)p * m_step, k.stride, c_count,
+                                   k.channels, blocks, vectors, c0 == 0);
+                }
+                if (!is_last) {
+                    continue;
+                }
+                const int o_end = min(OUTPUT_BLOCK, k.outs - ob * OUTPUT_BLOCK);
+                for (int q = 0; q < vectors; q++) {
+                    int l = min((first + q) * WIDTH, k.total - WIDTH);
+                    __global float *yo = y + (size_t)ob * OUTPUT_BLOCK * k.y_plane;
+                    if (l % k.lanes <= k.lanes - WIDTH) {
+                        yo += tile_offset(l, k.lanes, k.tiles_x, k.y_row);
+                        for (int o = 0; o < o_end; o++) {
+                            output_whole(mo + o * k.stride + q * WIDTH, m_step,
+                                         yo + (size_t)o * k.y_plane, k.y_row, k.lanes);
+                        }
+                    } else {
+                        int offset[PIECES];
+                        piece_offsets(l, k.lanes, k.tiles_x, k.y_row, offset);
+                        for (int o = 0; o < o_end; o++) {
+                            output_pieces(mo + o * k.stride + q * WIDTH, m_step,
+                                          yo + (size_t)o * k.y_plane, offset, k.y_row, k.lanes);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* One dimension of the weight transform, G g. */
+#define TRANSFORM_WEIGHTS(g0, g1, g2, r0, r1, r2, r3, r4, r5)                                      \
+    {                                                                                              \
+        outs_vec s = g0 + g2, p = (1.0f / 24) * g0 + (1.0f / 6) * g2;                              \
+        r0 = 0.25f * g0;                                                                           \
+        r1 = (-1.0f / 6) * (s + g1);                                                               \
+        r2 = (-1.0f / 6) * (s - g1);                                                               \
+        r3 = p + (1.0f / 12) * g1;                                                                 \
+        r4 = p - (1.0f / 12) * g1;                                                                 \
+        r5 = g2;                                                                                   \
+    }
+
+typedef float outs_vec __attribute__((ext_vector_type(OUTS), aligned(4)));
+
+/* u [36][output / OUTS][channel][OUTS] from the direct kernels' [output / OUTS][channel][tap][OUTS]; on
+ * the way back the taps are turned by half. One work-item a block of outputs. */
+KERNEL void winograd_weights(__global const float *restrict arranged, __global float *restrict u,
+                             int from_base, int u_base, int channels, int is_turned)
+{
+    const int ob = get_group_id(0), u_blocks = get_num_groups(0);
+    for (int c = 0; c < channels; c++) {
+        __global const float *w = arranged + from_base + ((size_t)ob * channels + c) * 9 * OUTS;
+        outs_vec g[9], t[18];
+        UNROLL for (int k = 0; k < 9; k++)
+        {
+            g[k] = *(__global const outs_vec *)(w + (is_turned ? 8 - k : k) * OUTS);
+        }
+        UNROLL for (int j = 0; j < 3; j++)
+        {
+            TRANSFORM_WEIGHTS(g[j], g[3 + j], g[6 + j], t[j], t[3 + j], t[6 + j], t[9 + j], t[12 + j],
+                              t[15 + j])
+        }
+        UNROLL for (int i = 0; i < 6; i++)
+        {
+            outs_vec r[6];
+            TRANSFORM_WEIGHTS(t[i * 3], t[i * 3 + 1], t[i * 3 + 2], r[0], r[1], r[2], r[3], r[4], r[5])
+            UNROLL for (int j = 0; j < 6; j++)
+            {
+                *(__global outs_vec *)(u + u_base +
+                                       (((size_t)(i * 6 + j) * u_blocks + ob) * channels + c) * OUTS) =
+                    r[j];
+            }
+        }
+    }
+}
