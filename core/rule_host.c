@@ -246,8 +246,7 @@ static wa_status allocate_weights(struct wa_session *session, struct wa_weights 
     return status;
 }
 
-/* The layout in which a layer's activity is kept: as the layer above reads it. */
-static const struct wa_layout *activity_layout(const struct wa_session *session, uint32_t layer)
+const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session, uint32_t layer)
 {
     const struct wa_model_layer *above = &session->model.layers[layer + 1];
     return above->shape.input == WA_INPUT_POOLED ? &session->model.layers[layer].output
@@ -267,7 +266,7 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
         if (l == top || status != WA_OK) {
             continue;
         }
-        status = make(session, activity_layout(session, l)->floats, "layer activities", &t->a);
+        status = make(session, wa_rule_host_activity_layout(session, l)->floats, "layer activities", &t->a);
         if (status == WA_OK) {
             size_t positions = (size_t)layer->output.channels * (size_t)layer->output.rows *
                                (size_t)layer->output.columns;
@@ -510,7 +509,7 @@ wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weigh
         if (l == top || status != WA_OK) {
             break; /* the readout's bias is added where its error is taken */
         }
-        const struct wa_layout *layout = activity_layout(session, l);
+        const struct wa_layout *layout = wa_rule_host_activity_layout(session, l);
         status = wa_operations_activate(session->operations, l, weights->memory, z, tape->keeps_h,
                                         t->a, layout, t->inverse, session->err);
         if (status == WA_OK && t->pooled) {

@@ -99,6 +99,7 @@ static wa_status create_rule(struct wa_session *session)
         return status;
     }
     wa_rule_host_init(session);
+    wa_opencl_extension_init(session);
     session->is_creating = true;
     status = wa_plugin_host_check(
         &session->rule_plugin, "create",

@@ -5,6 +5,7 @@
 #include "operations.h"
 #include "rng.h"
 #include "session.h"
+#include "walign/opencl.h"
 
 /* Weights sets: live, frozen, feedback. `arranged` is the copy that convolution kernels read. */
 struct wa_weights {
@@ -84,6 +85,7 @@ struct wa_session {
     wa_rule_host rule_table;
     void *rule;
     struct optimizer optimizer;
+    wa_opencl opencl; /* for rules with kernels of their own */
 
     struct wa_error *err; /* of the call that is under way: services report through it */
     bool is_planning;
@@ -125,11 +127,16 @@ void wa_rule_host_init(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_draw(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_allocate(struct wa_session *session);
 void wa_rule_host_finish(struct wa_session *session);
+/* The layout in which a layer's activity is kept: as the layer above reads it. Not of the top layer. */
+const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session, uint32_t layer);
 WA_MUST_CHECK wa_status wa_rule_host_forward(struct wa_session *session,
                                              const struct wa_weights *weights, struct wa_tape *tape);
 WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
                                                   const struct wa_tape *tape,
                                                   struct wa_delta *delta);
+
+/* opencl_extension.c: what the rule's get_extension answers. */
+void wa_opencl_extension_init(struct wa_session *session);
 
 /* optimizer_host.c */
 WA_MUST_CHECK wa_status wa_optimizer_host_create(struct wa_session *session);

@@ -392,6 +392,22 @@ static wa_status start_or_resume(struct trainer *t)
     return status;
 }
 
+/* A set that is not empty but too small for a batch would be skipped without a word. */
+static void warn_of_small_sets(const struct trainer *t)
+{
+    const struct wa_batches *b = &t->setup.batches;
+    const struct {
+        const char *name;
+        uint64_t items;
+    } sets[] = {{"validation", b->validation_items}, {"test", b->test_items}};
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        if (sets[i].items > 0 && sets[i].items < (uint64_t)b->batch) {
+            wa_log(WA_LOG_WARNING, "the %s set of %llu items holds no whole batch of %d, ignoring",
+                   sets[i].name, (unsigned long long)sets[i].items, b->batch);
+        }
+    }
+}
+
 static wa_status prepare(struct trainer *t)
 {
     const struct wa_config *config = t->setup.config;
@@ -405,6 +421,7 @@ static wa_status prepare(struct trainer *t)
     if (!t->items || !t->labels) {
         return wa_fail(t->err, WA_E_MEMORY, "out of memory");
     }
+    warn_of_small_sets(t);
     uint64_t total = t->epochs * t->steps_per_epoch;
     t->bar = (struct wa_progress_bar){
         .is_quiet = t->request->quiet,

@@ -243,7 +243,9 @@ typedef struct wa_rule_ops {
     wa_status (*create)(const wa_rule_host *host, void **ret_self);
     void (*destroy)(void *self); /* takes NULL */
     /* [step] Leaves every trained layer's gradient with the host. Only enqueues: no allocation, no
-     * wait, no read-back. */
+     * wait, no read-back. Called once before the first step too: then the host's services only note
+     * what a step needs, so that all memory is planned at once. Each call must use the services
+     * alike. */
     wa_status (*compute_update)(void *self);
 
     /* ---- optional ---- */
