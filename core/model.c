@@ -168,8 +168,10 @@ static wa_status build_layers(struct wa_model *model, const struct wa_model_buil
         layer->bias_offset = offset;
         offset += layer->shape.out_channels;
         if (offset > INT_MAX / 2) {
-            return wa_fail(err, WA_E_USAGE, "layer '%s': the network has more than %d parameters",
-                           layer->name, INT_MAX / 2);
+            return wa_fail(err, WA_E_USAGE,
+                           "with layer '%s' the network has %zu parameters, which alone need %.1f GB "
+                           "of memory: expected at most %d; lower the width",
+                           layer->name, offset, (double)offset * sizeof(float) / 1e9, INT_MAX / 2);
         }
         if (status == WA_OK && !layer->is_dense) {
             status = wa_convolution_tables_init(layer, model->lanes, blocking, err);

@@ -97,7 +97,8 @@ static wa_status make_tables(struct wa_operations *operations, struct wa_error *
         if (status == WA_OK) {
             status = wa_cpu_gradient_init(operations, layer, &tables->gradient, err);
         }
-        size_t floats = tables->gradient.partial_floats;
+        size_t floats = tables->winograd_gradient.is_used ? tables->winograd_gradient.partial_floats
+                                                          : tables->gradient.partial_floats;
         partial = floats > partial ? floats : partial;
     }
     if (status == WA_OK) {
@@ -129,9 +130,9 @@ static wa_status create(struct wa_operations *operations, struct wa_error *err)
         status = make_wide_kernels(operations, err);
     }
     if (status == WA_OK) {
-        status = make_tables(operations, err);
+        status = wa_cpu_winograd_init(operations, err);
     }
-    return status == WA_OK ? wa_cpu_winograd_init(operations, err) : status;
+    return status == WA_OK ? make_tables(operations, err) : status;
 }
 
 static void destroy(struct wa_operations *operations)
@@ -144,12 +145,8 @@ static void destroy(struct wa_operations *operations)
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
     wa_cpu_winograd_finish(operations);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
-        cl_kernel kernels[] = {state->wide_gradient[kind], state->wide_finish[kind]};
-        for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-            if (kernels[i]) {
-                (void)clReleaseKernel(kernels[i]);
-            }
-        }
+        wa_cpu_release_kernel(state->wide_gradient[kind]);
+        wa_cpu_release_kernel(state->wide_finish[kind]);
     }
     for (uint32_t l = 0; state->layers && l < operations->model->layer_count; l++) {
         struct wa_cpu_layer *tables = &state->layers[l];
@@ -169,6 +166,14 @@ static wa_status convolve(struct wa_operations *operations, uint32_t layer, bool
     return operations->state->layers[layer].winograd[is_backward].is_used
                ? wa_cpu_winograd_convolve(operations, layer, is_backward, arranged, x, y, err)
                : wa_cpu_convolve(operations, layer, is_backward, arranged, x, y, err);
+}
+
+static wa_status weight_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x, cl_mem dz,
+                                 cl_mem gradients, struct wa_error *err)
+{
+    return operations->state->layers[layer].winograd_gradient.is_used
+               ? wa_cpu_winograd_weight_gradient(operations, layer, x, dz, gradients, err)
+               : wa_cpu_weight_gradient(operations, layer, x, dz, gradients, err);
 }
 
 static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_mem weights,
@@ -231,7 +236,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .create = create,
     .destroy = destroy,
     .convolve = convolve,
-    .weight_gradient = wa_cpu_weight_gradient,
+    .weight_gradient = weight_gradient,
     .activate = activate,
     .activate_backward = activate_backward,
     .pool = pool,

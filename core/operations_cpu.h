@@ -31,9 +31,18 @@ struct wa_cpu_winograd {
     size_t weight_offset, scratch_floats;
 };
 
+/* A weight gradient by Winograd's products. */
+struct wa_cpu_winograd_gradient {
+    bool is_used;
+    cl_mem table;
+    int parts, kind;
+    size_t scratch_floats, partial_floats;
+};
+
 struct wa_cpu_layer {
     struct wa_cpu_direction directions[2]; /* forward, backward */
     struct wa_cpu_winograd winograd[2];
+    struct wa_cpu_winograd_gradient winograd_gradient;
     int map_base; /* of the layer's map of constant places */
     struct wa_cpu_gradient gradient;
 };
@@ -49,6 +58,9 @@ struct wa_path_state {
     cl_mem partial, bias_partial;
     /* where some layer uses Winograd's products: */
     cl_kernel winograd, winograd_weights, map_image, map_layers;
+    /* by the logarithm of out_vectors */
+    cl_kernel winograd_gradient[WA_CPU_OUT_VECTOR_KINDS];
+    cl_kernel winograd_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem scratch, map, map_table;
     int map_count;
 };
@@ -63,6 +75,13 @@ void wa_cpu_direction_finish(struct wa_engine *engine, struct wa_cpu_direction *
 WA_MUST_CHECK wa_status wa_cpu_convolve(struct wa_operations *operations, uint32_t layer,
                                         bool is_backward, cl_mem arranged, cl_mem x, cl_mem y,
                                         struct wa_error *err);
+
+static inline void wa_cpu_release_kernel(cl_kernel kernel)
+{
+    if (kernel) {
+        (void)clReleaseKernel(kernel);
+    }
+}
 
 /* winograd_cpu.c: whether a layer's convolution goes this way. */
 bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_layer *layer,
@@ -80,6 +99,9 @@ WA_MUST_CHECK wa_status wa_cpu_winograd_arrange(struct wa_operations *operations
 WA_MUST_CHECK wa_status wa_cpu_winograd_convolve(struct wa_operations *operations, uint32_t layer,
                                                  bool is_backward, cl_mem arranged, cl_mem x,
                                                  cl_mem y, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_winograd_weight_gradient(struct wa_operations *operations,
+                                                        uint32_t layer, cl_mem x, cl_mem dz,
+                                                        cl_mem gradients, struct wa_error *err);
 /* Finds the places of a batch's images, and of the layers above, that are constant over the batch. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl_mem images,
                                             struct wa_error *err);

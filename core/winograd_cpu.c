@@ -10,7 +10,12 @@ enum {
     MAX_CHANNEL_BLOCK = 256,    /* channels transformed at a time */
     SCRATCH_BYTES = 700 * 1024, /* of a chunk: it stays in L2 */
     MAX_VECTORS = 6,
-    GROUPS_PER_UNIT = 2
+    GROUPS_PER_UNIT = 2,
+    GRADIENT_SCRATCH_BYTES = 1200 * 1024, /* of a chunk's inputs and gradients */
+    GRADIENT_PARTS = 16,
+    MIN_GRADIENT_PARTS = 4,
+    PARTIAL_BYTES = 32 << 20,   /* of all parts: more parts than fit are not made */
+    MIN_GRADIENT_CHANNELS = 32  /* below, transforms and parts cost more than the products save */
 };
 
 /* kernels/cpu_winograd.cl, struct winograd. */
@@ -38,6 +43,32 @@ bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_
                     (engine->convolution == WA_CONVOLUTION_AUTO && pays));
 }
 
+static bool gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer)
+{
+    const struct wa_layer *s = &layer->shape;
+    bool pays =
+        s->in_channels >= MIN_GRADIENT_CHANNELS && s->out_channels >= MIN_GRADIENT_CHANNELS;
+    return wa_cpu_winograd_fits(engine, layer, false) &&
+           (pays || engine->convolution == WA_CONVOLUTION_WINOGRAD);
+}
+
+/* Logarithm of the vectors of outputs that the gradient's products hold. */
+static int gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer)
+{
+    int quarters = 4 * (int)layer->shape.out_channels / engine->vector_width;
+    return quarters >= 12 ? 2 : quarters >= 6 ? 1 : 0;
+}
+
+static bool uses_gradient_kind(const struct wa_engine *engine, const struct wa_model *model, int kind)
+{
+    bool is_used = false;
+    for (uint32_t l = 0; l < model->layer_count; l++) {
+        is_used = is_used || (gradient_fits(engine, &model->layers[l]) &&
+                              gradient_kind(engine, &model->layers[l]) == kind);
+    }
+    return is_used;
+}
+
 bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_model *model)
 {
     bool is_used = false;
@@ -47,6 +78,8 @@ bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_mod
     }
     return is_used;
 }
+
+static const char winograd_file[] = "cpu_winograd.cl";
 
 static const struct wa_kernel_entry kernel_entries[] = {
     {"constant_map.cl", "map_image", offsetof(struct wa_path_state, map_image), false},
@@ -62,6 +95,33 @@ void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_mo
     if (wa_cpu_winograd_is_used(engine, model)) {
         wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, list);
     }
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
+        if (uses_gradient_kind(engine, model, kind)) {
+            char options[WA_BATCH_OPTION_BYTES];
+            wa_cpu_gradient_options(1 << kind, options);
+            wa_operations_add_program(engine, winograd_file, options, list);
+        }
+    }
+}
+
+static wa_status make_gradient_kernels(struct wa_operations *operations, struct wa_error *err)
+{
+    struct wa_path_state *state = operations->state;
+    wa_status status = WA_OK;
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS && status == WA_OK; kind++) {
+        if (!uses_gradient_kind(operations->engine, operations->model, kind)) {
+            continue;
+        }
+        char options[WA_BATCH_OPTION_BYTES];
+        wa_cpu_gradient_options(1 << kind, options);
+        status = wa_engine_kernel(operations->engine, winograd_file, "winograd_gradient", options,
+                                  &state->winograd_gradient[kind], err);
+        if (status == WA_OK) {
+            status = wa_engine_kernel(operations->engine, winograd_file, "winograd_gradient_finish",
+                                      options, &state->winograd_finish[kind], err);
+        }
+    }
+    return status;
 }
 
 /* ---- Tables --------------------------------------------------------------------------------- */
@@ -158,6 +218,67 @@ static wa_status make_directions(struct wa_operations *operations, bool is_backw
     return status;
 }
 
+/* kernels/cpu_winograd.cl, struct winograd_gradient. */
+struct winograd_gradient {
+    int32_t channels, outs, tiles_x, total, lanes;
+    int32_t x_row, x_plane, dz_base, dz_row, dz_plane;
+    int32_t stride, chunks, parts;
+};
+
+static wa_status make_gradient(struct wa_operations *operations, uint32_t layer, struct wa_error *err)
+{
+    const struct wa_engine *engine = operations->engine;
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    struct wa_cpu_winograd_gradient *w = &operations->state->layers[layer].winograd_gradient;
+    const struct wa_layout *x = &l->input;
+    const struct wa_layout *dz = &l->gradient;
+    int width = engine->vector_width;
+    w->is_used = true;
+    w->kind = gradient_kind(engine, l);
+    int outputs = round_up((int)l->shape.out_channels, width << w->kind);
+    int channels = (int)l->shape.in_channels;
+    struct winograd_gradient table = {.channels = channels,
+                                      .outs = (int)l->shape.out_channels,
+                                      .tiles_x = x->columns / 4,
+                                      .total = x->rows / 4 * (x->columns / 4) * x->lanes,
+                                      .lanes = x->lanes,
+                                      .x_row = x->row,
+                                      .x_plane = x->plane,
+                                      .dz_base = dz->base,
+                                      .dz_row = dz->row,
+                                      .dz_plane = dz->plane};
+    size_t vector_bytes = (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
+    int vectors = wa_clamp((int)(GRADIENT_SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
+    int all = wa_divide_up(table.total, width);
+    table.chunks = wa_divide_up(all, vectors);
+    table.stride = wa_divide_up(all, table.chunks) * width;
+    size_t part_floats = (size_t)POINTS * (size_t)channels * (size_t)outputs;
+    int fitting = (int)(PARTIAL_BYTES / sizeof(float) / part_floats);
+    w->parts = wa_clamp(wa_clamp(fitting, MIN_GRADIENT_PARTS, GRADIENT_PARTS), 1, table.chunks);
+    table.parts = w->parts;
+    w->partial_floats = part_floats * (size_t)w->parts;
+    w->scratch_floats =
+        (size_t)w->parts * POINTS *
+        (size_t)((channels + outputs) * table.stride + 2 * width + width * width);
+    return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",
+                                 &w->table, err);
+}
+
+static wa_status make_gradients(struct wa_operations *operations, size_t *most_scratch,
+                                struct wa_error *err)
+{
+    wa_status status = make_gradient_kernels(operations, err);
+    for (uint32_t l = 0; l < operations->model->layer_count && status == WA_OK; l++) {
+        if (!gradient_fits(operations->engine, &operations->model->layers[l])) {
+            continue;
+        }
+        status = make_gradient(operations, l, err);
+        const struct wa_cpu_winograd_gradient *w = &operations->state->layers[l].winograd_gradient;
+        *most_scratch = w->scratch_floats > *most_scratch ? w->scratch_floats : *most_scratch;
+    }
+    return status;
+}
+
 /* Maps of the images and of the convolutions on them, one behind the other. */
 static wa_status make_maps(struct wa_operations *operations, struct wa_error *err)
 {
@@ -208,6 +329,9 @@ wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error
         status = make_directions(operations, direction == 1, &scratch, err);
     }
     if (status == WA_OK) {
+        status = make_gradients(operations, &scratch, err);
+    }
+    if (status == WA_OK) {
         status = wa_engine_buffer(operations->engine, scratch * sizeof(float),
                                   "transformed tiles", &state->scratch, err);
     }
@@ -221,6 +345,11 @@ void wa_cpu_winograd_finish(struct wa_operations *operations)
     for (uint32_t l = 0; state->layers && l < operations->model->layer_count; l++) {
         wa_engine_release(operations->engine, state->layers[l].winograd[0].table);
         wa_engine_release(operations->engine, state->layers[l].winograd[1].table);
+        wa_engine_release(operations->engine, state->layers[l].winograd_gradient.table);
+    }
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
+        wa_cpu_release_kernel(state->winograd_gradient[kind]);
+        wa_cpu_release_kernel(state->winograd_finish[kind]);
     }
     wa_engine_release(operations->engine, state->scratch);
     wa_engine_release(operations->engine, state->map);
@@ -277,4 +406,25 @@ wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl_mem images, s
     return status == WA_OK ? wa_engine_launch(operations->engine, state->map_layers, &one, err, "mmi",
                                               state->map, state->map_table, state->map_count)
                            : status;
+}
+
+wa_status wa_cpu_winograd_weight_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x,
+                                          cl_mem dz, cl_mem gradients, struct wa_error *err)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    const struct wa_path_state *state = operations->state;
+    const struct wa_cpu_winograd_gradient *w = &state->layers[layer].winograd_gradient;
+    struct wa_range range = {1, {(size_t)w->parts}, {1}};
+    wa_status status =
+        wa_engine_launch(operations->engine, state->winograd_gradient[w->kind], &range, err, "mmmmm", x,
+                         dz, state->partial, w->table, state->scratch);
+    if (status != WA_OK) {
+        return status;
+    }
+    struct wa_range finish = {1, {l->shape.in_channels}, {1}};
+    return wa_engine_launch(operations->engine, state->winograd_finish[w->kind], &finish, err,
+                            "mmmiiiiif", state->partial, state->bias_partial, gradients,
+                            (int)l->weight_offset, (int)l->shape.in_channels,
+                            (int)l->shape.out_channels, w->parts, l->output.rows,
+                            1.0 / (double)l->scale);
 }

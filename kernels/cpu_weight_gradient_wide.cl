@@ -42,78 +42,15 @@ INLINE struct stretch find_stretch(const struct walk *k, int segment)
     return s;
 }
 
-#if WIDTH == 16
-#define SWAP8(a, b)                                                                                \
-    {                                                                                              \
-        vec x = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,  \
-                                        23);                                                       \
-        b = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29,    \
-                                    30, 31);                                                       \
-        a = x;                                                                                     \
-    }
-#define SWAP4(a, b)                                                                                \
-    {                                                                                              \
-        vec x = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25,    \
-                                        26, 27);                                                   \
-        b = __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30,  \
-                                    31);                                                           \
-        a = x;                                                                                     \
-    }
-#define SWAP2(a, b)                                                                                \
-    {                                                                                              \
-        vec x = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13,    \
-                                        28, 29);                                                   \
-        b = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30,  \
-                                    31);                                                           \
-        a = x;                                                                                     \
-    }
-#define SWAP1(a, b)                                                                                \
-    {                                                                                              \
-        vec x = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28,   \
-                                        14, 30);                                                   \
-        b = __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15,   \
-                                    31);                                                           \
-        a = x;                                                                                     \
-    }
 /* turned[lane][output] = dz[output][lane] for a block of WIDTH x WIDTH. */
 INLINE void turn(__global const float *restrict dz, int dz_plane, int rows,
                  __local float *restrict turned)
 {
-    vec r[16];
-    UNROLL for (int i = 0; i < 16; i++) { r[i] = load(dz + (size_t)min(i, rows - 1) * dz_plane); }
-    UNROLL for (int i = 0; i < 8; i++) { SWAP8(r[i], r[i + 8]) }
-    UNROLL for (int i = 0; i < 16; i++)
-    {
-        if (!(i & 4)) {
-            SWAP4(r[i], r[i + 4])
-        }
-    }
-    UNROLL for (int i = 0; i < 16; i++)
-    {
-        if (!(i & 2)) {
-            SWAP2(r[i], r[i + 2])
-        }
-    }
-    UNROLL for (int i = 0; i < 16; i++)
-    {
-        if (!(i & 1)) {
-            SWAP1(r[i], r[i + 1])
-        }
-    }
-    UNROLL for (int i = 0; i < 16; i++) { store_local(r[i], turned + i * OUTPUTS); }
+    vec r[WIDTH];
+    UNROLL for (int i = 0; i < WIDTH; i++) { r[i] = load(dz + (size_t)min(i, rows - 1) * dz_plane); }
+    transpose(r);
+    UNROLL for (int i = 0; i < WIDTH; i++) { store_local(r[i], turned + i * OUTPUTS); }
 }
-#else
-INLINE void turn(__global const float *restrict dz, int dz_plane, int rows,
-                 __local float *restrict turned)
-{
-    for (int i = 0; i < WIDTH; i++) {
-        __global const float *row = dz + (size_t)min(i, rows - 1) * dz_plane;
-        for (int l = 0; l < WIDTH; l++) {
-            turned[l * OUTPUTS + i] = row[l];
-        }
-    }
-}
-#endif
 
 KERNEL void weight_gradient_wide(__global const float *restrict a, __global const float *restrict dz,
                                  __global float *restrict partial,

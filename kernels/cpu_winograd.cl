@@ -322,3 +322,239 @@ KERNEL void winograd_weights(__global const float *restrict arranged, __global f
         }
     }
 }
+
+/* ---- Weight gradient -------------------------------------------------------------------------
+
+ * dw = G^T [sum over tiles of (A dz A^T) (B^T a B)] G, the same algorithm read backwards. The transformed
+ * dz is turned to [36][lane][output], so that the products run over vectors of outputs: OUT_VECTORS of them
+ * and ROWS input channels at a time. A work-item sums up its part of the chunks in its own place of
+ * `partial`, [part][36][channel][output]; winograd_gradient_finish adds the parts and transforms back.
+ */
+#ifndef OUT_VECTORS
+#define OUT_VECTORS 4
+#endif
+#define ROWS (16 / OUT_VECTORS)
+#define OUTPUTS (OUT_VECTORS * WIDTH)
+
+struct winograd_gradient {
+    int channels, outs;
+    int tiles_x, total, lanes;
+    int x_row, x_plane;
+    int dz_base, dz_row, dz_plane;
+    int stride, chunks, parts;
+};
+
+/* One dimension of the output transform's transpose, A y. */
+#define TRANSFORM_GRADIENT(y0, y1, y2, y3, r0, r1, r2, r3, r4, r5)                                 \
+    {                                                                                              \
+        vec even = y0 + y2, odd = y1 + y3, wide = y0 + 4.0f * y2, tall = 2.0f * y1 + 8.0f * y3;    \
+        r0 = y0;                                                                                   \
+        r1 = even + odd;                                                                           \
+        r2 = even - odd;                                                                           \
+        r3 = wide + tall;                                                                          \
+        r4 = wide - tall;                                                                          \
+        r5 = y3;                                                                                   \
+    }
+
+/* The 4 x 4 gradients of a vector of lanes to 36 points, WIDTH * WIDTH apart. */
+#define GRADIENT(LOAD)                                                                             \
+    vec t[24];                                                                                     \
+    UNROLL for (int j = 0; j < 4; j++)                                                             \
+    {                                                                                              \
+        vec d0 = LOAD(0, j), d1 = LOAD(1, j), d2 = LOAD(2, j), d3 = LOAD(3, j);                    \
+        TRANSFORM_GRADIENT(d0, d1, d2, d3, t[j], t[4 + j], t[8 + j], t[12 + j], t[16 + j],         \
+                           t[20 + j])                                                              \
+    }                                                                                              \
+    UNROLL for (int i = 0; i < 6; i++)                                                             \
+    {                                                                                              \
+        vec r[6];                                                                                  \
+        TRANSFORM_GRADIENT(t[i * 4], t[i * 4 + 1], t[i * 4 + 2], t[i * 4 + 3], r[0], r[1], r[2],   \
+                           r[3], r[4], r[5])                                                       \
+        UNROLL for (int j = 0; j < 6; j++) { store(r[j], v + (i * 6 + j) * WIDTH * WIDTH); }       \
+    }
+
+INLINE void gradient_whole(__global const float *restrict x, int row, int lanes,
+                           __global float *restrict v)
+{
+    GRADIENT(LOAD_WHOLE)
+}
+
+INLINE void gradient_pieces(__global const float *restrict x, const int *offset, int row, int lanes,
+                            __global float *restrict v)
+{
+    GRADIENT(LOAD_PIECES)
+}
+
+/* d[36][lane][output] of WIDTH outputs and one vector of lanes; lanes before `fresh` were in the vector
+ * before and count as zero. */
+INLINE void turn_gradient(const struct winograd_gradient *k, __global const float *restrict dz, int o0,
+                          int l, int fresh, __global float *restrict tile, __global float *restrict d,
+                          int d_row, int d_step)
+{
+    int offset[PIECES];
+    const int is_whole = l % k->lanes <= k->lanes - WIDTH;
+    piece_offsets(l, k->lanes, k->tiles_x, k->dz_row, offset);
+    for (int i = 0; i < WIDTH; i++) {
+        __global const float *from = dz + (size_t)min(o0 + i, k->outs - 1) * k->dz_plane + k->dz_base;
+        if (is_whole) {
+            gradient_whole(from + offset[0], k->dz_row, k->lanes, tile + i * WIDTH);
+        } else {
+            gradient_pieces(from, offset, k->dz_row, k->lanes, tile + i * WIDTH);
+        }
+    }
+    for (int p = 0; p < POINTS; p++) {
+        vec r[WIDTH];
+        UNROLL for (int i = 0; i < WIDTH; i++) { r[i] = load(tile + (p * WIDTH + i) * WIDTH); }
+        transpose(r);
+        UNROLL for (int i = 0; i < WIDTH; i++)
+        {
+            store(i < fresh ? (vec)0.0f : r[i], d + (size_t)p * d_step + i * d_row);
+        }
+    }
+}
+
+/* m[channel][output] (+)= v[channel][lane] d[lane][output] for one point. */
+INLINE void add_products(__global const float *restrict v, int v_row, __global const float *restrict d,
+                         int d_row, __global float *restrict m, int channels, int lanes, int is_first)
+{
+    for (int o = 0; o < d_row; o += OUTPUTS) {
+        for (int c = 0; c < channels; c += ROWS) {
+            vec sums[ROWS][OUT_VECTORS];
+            __global const float *x[ROWS];
+            UNROLL for (int r = 0; r < ROWS; r++)
+            {
+                const int row = min(c + r, channels - 1);
+                x[r] = v + row * v_row;
+                UNROLL for (int q = 0; q < OUT_VECTORS; q++)
+                {
+                    sums[r][q] = is_first ? (vec)0.0f : load(m + (size_t)row * d_row + o + q * WIDTH);
+                }
+            }
+            __global const float *dd = d + o;
+            for (int l = 0; l < lanes; l++) {
+                vec b[OUT_VECTORS];
+                UNROLL for (int q = 0; q < OUT_VECTORS; q++) { b[q] = load(dd + q * WIDTH); }
+                dd += d_row;
+                UNROLL for (int r = 0; r < ROWS; r++)
+                {
+                    vec value = (vec)x[r][l];
+                    UNROLL for (int q = 0; q < OUT_VECTORS; q++)
+                    {
+                        sums[r][q] = fma(value, b[q], sums[r][q]);
+                    }
+                }
+            }
+            UNROLL for (int r = 0; r < ROWS; r++)
+            {
+                if (c + r < channels) {
+                    UNROLL for (int q = 0; q < OUT_VECTORS; q++)
+                    {
+                        store(sums[r][q], m + (size_t)(c + r) * d_row + o + q * WIDTH);
+                    }
+                }
+            }
+        }
+    }
+}
+
+KERNEL void winograd_gradient(__global const float *restrict x, __global const float *restrict dz,
+                              __global float *restrict partial,
+                              __global const struct winograd_gradient *restrict all,
+                              __global float *restrict scratch)
+{
+    const struct winograd_gradient k = *all;
+    const int part = get_group_id(0);
+    const int all_vectors = (k.total + WIDTH - 1) / WIDTH;
+    const int outputs = (k.outs + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+    const int v_step = k.channels * k.stride + PAD;
+    const int d_step = outputs * k.stride + PAD;
+    const size_t sums = (size_t)k.channels * outputs;
+    __global float *v = scratch + part * ((size_t)POINTS * (v_step + d_step + WIDTH * WIDTH));
+    __global float *d = v + (size_t)POINTS * v_step;
+    __global float *tile = d + (size_t)POINTS * d_step;
+    __global float *m = partial + (size_t)part * POINTS * sums;
+    const int begin = (int)((long)k.chunks * part / k.parts);
+    const int end = (int)((long)k.chunks * (part + 1) / k.parts);
+
+    for (int chunk = begin; chunk < end; chunk++) {
+        const int first = (int)((long)chunk * all_vectors / k.chunks);
+        const int vectors = (int)((long)(chunk + 1) * all_vectors / k.chunks) - first;
+        for (int q = 0; q < vectors; q++) {
+            const int at = (first + q) * WIDTH, l = min(at, k.total - WIDTH);
+            int offset[PIECES];
+            piece_offsets(l, k.lanes, k.tiles_x, k.x_row, offset);
+            const int is_whole = l % k.lanes <= k.lanes - WIDTH;
+            for (int c = 0; c < k.channels; c++) {
+                __global float *vc = v + c * k.stride + q * WIDTH;
+                __global const float *xc = x + (size_t)c * k.x_plane;
+                if (is_whole) {
+                    input_whole(xc + offset[0], k.x_row, k.lanes, vc, v_step);
+                } else {
+                    input_pieces(xc, offset, k.x_row, k.lanes, vc, v_step);
+                }
+            }
+            for (int o = 0; o < outputs; o += WIDTH) {
+                turn_gradient(&k, dz, o, l, at - l, tile, d + q * WIDTH * outputs + o, outputs, d_step);
+            }
+        }
+        for (int p = 0; p < POINTS; p++) {
+            add_products(v + (size_t)p * v_step, k.stride, d + (size_t)p * d_step, outputs,
+                         m + p * sums, k.channels, vectors * WIDTH, chunk == begin);
+        }
+    }
+}
+
+/* One dimension of G^T m. */
+#define TRANSFORM_BACK(m0, m1, m2, m3, m4, m5, y0, y1, y2)                                         \
+    {                                                                                              \
+        vec s1 = m1 + m2, e1 = m2 - m1, s2 = m3 + m4, e2 = m3 - m4;                                \
+        y0 = 0.25f * m0 - (1.0f / 6) * s1 + (1.0f / 24) * s2;                                      \
+        y1 = (1.0f / 6) * e1 + (1.0f / 12) * e2;                                                   \
+        y2 = (1.0f / 6) * (s2 - s1) + m5;                                                          \
+    }
+
+/* gradients[o][tap][c] from the parts, in order; the bias gradient likewise from batch norm's row sums.
+ * One work-item an input channel. */
+KERNEL void winograd_gradient_finish(__global const float *restrict partial,
+                                     __global const float *restrict bias_partial,
+                                     __global float *restrict gradients, int base, int channels,
+                                     int outs, int parts, int bias_parts, float bias_scale)
+{
+    const int c = get_group_id(0);
+    const int outputs = (outs + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+    const size_t sums = (size_t)channels * outputs;
+    for (int o = 0; o < outs; o += WIDTH) {
+        vec m[36], t[18];
+        UNROLL for (int p = 0; p < 36; p++) { m[p] = load(partial + p * sums + (size_t)c * outputs + o); }
+        for (int part = 1; part < parts; part++) {
+            __global const float *more = partial + part * POINTS * sums + (size_t)c * outputs + o;
+            UNROLL for (int p = 0; p < 36; p++) { m[p] += load(more + p * sums); }
+        }
+        UNROLL for (int j = 0; j < 6; j++)
+        {
+            TRANSFORM_BACK(m[j], m[6 + j], m[12 + j], m[18 + j], m[24 + j], m[30 + j], t[j], t[6 + j],
+                           t[12 + j])
+        }
+        UNROLL for (int i = 0; i < 3; i++)
+        {
+            vec y[3];
+            TRANSFORM_BACK(t[i * 6], t[i * 6 + 1], t[i * 6 + 2], t[i * 6 + 3], t[i * 6 + 4],
+                           t[i * 6 + 5], y[0], y[1], y[2])
+            UNROLL for (int j = 0; j < 3; j++)
+            {
+                for (int q = 0; q < WIDTH && o + q < outs; q++) {
+                    gradients[base + ((size_t)(o + q) * 9 + i * 3 + j) * channels + c] = y[j][q];
+                }
+            }
+        }
+    }
+    if (c == 0) {
+        for (int o = 0; o < outs; o++) {
+            float sum = 0.0f;
+            for (int p = 0; p < bias_parts; p++) {
+                sum += bias_partial[(size_t)o * bias_parts + p];
+            }
+            gradients[base + outs * 9 * channels + o] = sum * bias_scale;
+        }
+    }
+}

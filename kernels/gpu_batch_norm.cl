@@ -33,6 +33,12 @@ float4 in_batch(float4 v, int piece)
     return v;
 }
 
+/* max(v, 0), but NaN stays NaN: fmax would hide it. */
+float4 rectified(float4 v)
+{
+    return select(v, (float4)0.0f, v < (float4)0.0f);
+}
+
 float sum_piece(float4 v)
 {
     return (v.x + v.z) + (v.y + v.w);
@@ -41,9 +47,10 @@ float sum_piece(float4 v)
 /* Sum of `value` over the work-items of the team; each use has `sums` of its own. */
 float sum_team(float value, __local float *sums)
 {
-    sums[get_local_id(0)] = value;
+    const uint item = get_local_id(0);
+    sums[item] = value;
     barrier(CLK_LOCAL_MEM_FENCE);
-    __local const float *team = sums + get_local_id(0) / COLUMNS * COLUMNS;
+    __local const float *team = sums + item / COLUMNS * COLUMNS;
     float sum = team[0];
     for (int i = 1; i < COLUMNS; i++) {
         sum += team[i];
@@ -52,13 +59,13 @@ float sum_team(float value, __local float *sums)
 }
 
 #define BEGIN                                                                                      \
-    const int item = get_local_id(0);                                                              \
+    const uint item = get_local_id(0);                                                              \
     const int member = item % COLUMNS;                                                             \
     const int groups = (positions + ROWS - 1) / ROWS; /* of a channel */                           \
-    const int c = get_group_id(0) / groups;                                                        \
-    const int position = get_group_id(0) % groups * ROWS + item / COLUMNS;                         \
+    const int group = get_group_id(0), c = group / groups;                                         \
+    const int position = (group - c * groups) * ROWS + (int)(item / COLUMNS);                             \
     const bool is_used = position < positions;                                                     \
-    const int row = position / columns, column = position % columns;
+    const int row = position / columns, column = position - row * columns;
 
 #define OWN(i) (is_used && (i) * COLUMNS + member < POSITION_PIECES)
 
@@ -111,7 +118,7 @@ batch_norm_forward(__global const float *z, __global float *h, __global float *r
             if (keep_h) {
                 *(__global float4 *)(h + at + piece * 4) = value;
             }
-            *(__global float4 *)(target + piece * 4) = rectify ? fmax(value, (float4)0.0f) : value;
+            *(__global float4 *)(target + piece * 4) = rectify ? rectified(value) : value;
         }
     }
     if (is_used && member == 0) {
@@ -175,7 +182,7 @@ batch_norm_backward(__global const float *restrict g, __global const float *h,
         for (int i = 1; i < ROWS; i++) {
             all += product_sums[i];
         }
-        bias_partial[get_group_id(0)] = all;
+        bias_partial[group] = all;
     }
 }
 
@@ -186,15 +193,16 @@ pool(__global const float *restrict a, __global float *restrict pooled, int posi
      int a_base, int a_plane, int a_row)
 {
     __local float4 sums[GROUP];
-    const int item = get_local_id(0);
+    const uint item = get_local_id(0);
     const int groups = (POSITION_PIECES + COLUMNS - 1) / COLUMNS;
-    const int c = get_group_id(0) / groups;
-    const int piece = get_group_id(0) % groups * COLUMNS + item % COLUMNS;
+    const int group = get_group_id(0), c = group / groups;
+    const int piece = (group - c * groups) * COLUMNS + (int)(item % COLUMNS);
     float4 sum = (float4)0.0f;
     if (piece < POSITION_PIECES) {
         for (int p = item / COLUMNS; p < positions; p += ROWS) {
-            sum += *(__global const float4 *)(a + (size_t)c * a_plane + a_base +
-                                              p / columns * a_row + p % columns * LANES + piece * 4);
+            const int row = p / columns, column = p - row * columns;
+            sum += *(__global const float4 *)(a + (size_t)c * a_plane + a_base + row * a_row +
+                                              column * LANES + piece * 4);
         }
     }
     sums[item] = sum;

@@ -2,6 +2,9 @@
  * [outputs][channel, tap] and places [channel, tap][lane], whose right side is read from x where it
  * lies, never copied. Jobs and the order of weights are those of cpu_convolution.cl.
  *
+ * (Remainders are taken by hand, here and in the other kernels: Oclgrind does not know what x / y
+ * beside x % y compiles to.)
+ *
  * Work-items stand in ROWS x COLUMNS; each has 8 outputs and PIECES pieces of four lanes in
  * registers. A group walks the inner index in slices through two buffers of local memory: while one
  * is multiplied, what the next holds is on its way. The sum runs in the order of the index, whatever
@@ -39,18 +42,18 @@ struct job {
 #define FETCH(k0)                                                                                  \
     UNROLL for (int i = 0; i < WEIGHTS_EACH; i++)                                                  \
     {                                                                                              \
-        const int e = item + i * GROUP;                                                            \
-        const int block = out_tile * ROWS + e / 16;                                                \
+        const uint e = item + i * GROUP;                                                           \
+        const int block = out_tile * ROWS + (int)(e / 16);                                         \
         fetched_weights[i] =                                                                       \
-            e < 16 * ROWS && block < out_blocks && (k0) + e % 16 / 2 < depth                       \
+            e < 16 * ROWS && block < out_blocks && (k0) + (int)(e % 16 / 2) < depth                \
                 ? *(__global const float4 *)(w + job.weights + ((size_t)block * depth + (k0)) * 8 + \
                                              e % 16 * 4)                                           \
                 : (float4)0.0f;                                                                    \
     }                                                                                              \
     UNROLL for (int i = 0; i < PLACES_EACH; i++)                                                   \
     {                                                                                              \
-        const int e = item + i * GROUP;                                                            \
-        const int k = (k0) + e / TILE_PIECES;                                                      \
+        const uint e = item + i * GROUP;                                                           \
+        const int k = (k0) + (int)(e / TILE_PIECES);                                               \
         fetched_places[i] =                                                                        \
             e < SLICE * TILE_PIECES && k < depth                                                   \
                 ? *(__global const float4 *)(x + sources[k] + places[e % TILE_PIECES])             \
@@ -60,14 +63,14 @@ struct job {
 #define KEEP(buffer)                                                                               \
     UNROLL for (int i = 0; i < WEIGHTS_EACH; i++)                                                  \
     {                                                                                              \
-        const int e = item + i * GROUP;                                                            \
+        const uint e = item + i * GROUP;                                                           \
         if (e < 16 * ROWS) {                                                                       \
             weight_tiles[buffer][e % 16 / 2 * WEIGHT_ROW + e / 16 * 2 + e % 2] = fetched_weights[i]; \
         }                                                                                          \
     }                                                                                              \
     UNROLL for (int i = 0; i < PLACES_EACH; i++)                                                   \
     {                                                                                              \
-        const int e = item + i * GROUP;                                                            \
+        const uint e = item + i * GROUP;                                                           \
         if (e < SLICE * TILE_PIECES) {                                                             \
             place_tiles[buffer][e] = fetched_places[i];                                            \
         }                                                                                          \
@@ -83,12 +86,13 @@ convolution(__global const float *restrict x, __global const float *restrict w,
     __local float4 weight_tiles[2][SLICE * WEIGHT_ROW];
     __local float4 place_tiles[2][SLICE * TILE_PIECES];
     __local int places[TILE_PIECES];
-    const int item = get_local_id(0);
+    const uint item = get_local_id(0);
     const int row = item / COLUMNS, column = item % COLUMNS;
     const int out_blocks = (outs + 7) / 8;
     const int out_tiles = (out_blocks + ROWS - 1) / ROWS;
-    const int out_tile = get_group_id(0) % out_tiles;
-    int tile = get_group_id(0) / out_tiles;
+    const int group = get_group_id(0);
+    int tile = group / out_tiles;
+    const int out_tile = group - tile * out_tiles;
     int j = 0;
     while (j + 1 < job_count && tile >= jobs[j + 1].first) {
         j++;
@@ -101,9 +105,10 @@ convolution(__global const float *restrict x, __global const float *restrict w,
     for (int p = item; p < TILE_PIECES; p += GROUP) {
         /* past the end: the last piece again, which is not stored */
         const int piece = min(tile * TILE_PIECES + p, pieces - 1);
-        const int segment = piece / job.blocks;
-        places[p] = job.x + segment / job.columns * job.x_row + segment % job.columns * job.x_column +
-                    piece % job.blocks * 4;
+        const int segment = piece / job.blocks, segment_row = segment / job.columns;
+        places[p] = job.x + segment_row * job.x_row +
+                    (segment - segment_row * job.columns) * job.x_column +
+                    (piece - segment * job.blocks) * 4;
     }
     barrier(CLK_LOCAL_MEM_FENCE);
 
@@ -144,11 +149,11 @@ convolution(__global const float *restrict x, __global const float *restrict w,
     {
         const int piece = tile * TILE_PIECES + q * COLUMNS + column;
         if (piece < pieces) {
-            const int segment = piece / job.blocks;
+            const int segment = piece / job.blocks, segment_row = segment / job.columns;
             const int o0 = (out_tile * ROWS + row) * 8;
-            __global float *target = y + (size_t)o0 * y_plane + job.y +
-                                     segment / job.columns * job.y_row +
-                                     segment % job.columns * job.y_column + piece % job.blocks * 4;
+            __global float *target = y + (size_t)o0 * y_plane + job.y + segment_row * job.y_row +
+                                     (segment - segment_row * job.columns) * job.y_column +
+                                     (piece - segment * job.blocks) * 4;
             UNROLL for (int o = 0; o < 8; o++)
             {
                 if (o0 + o < outs) {

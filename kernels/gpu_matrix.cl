@@ -19,14 +19,14 @@ product(__global const float *restrict a, __global const float *restrict b, __gl
         int c_base, int c_row, float alpha, float beta)
 {
     __local float a_tile[SLICE * (TILE_M + 1)], b_tile[SLICE * (TILE_N + 1)];
-    const int item = get_local_id(0);
+    const uint item = get_local_id(0);
     const int row = item / COLUMNS, column = item % COLUMNS;
     const int column_tiles = (n + TILE_N - 1) / TILE_N;
-    const int i0 = get_group_id(0) / column_tiles * TILE_M;
-    const int j0 = get_group_id(0) % column_tiles * TILE_N;
+    const int group = get_group_id(0), row_tile = group / column_tiles;
+    const int i0 = row_tile * TILE_M, j0 = (group - row_tile * column_tiles) * TILE_N;
     float s00 = 0.0f, s01 = 0.0f, s10 = 0.0f, s11 = 0.0f;
     for (int p0 = 0; p0 < k; p0 += SLICE) {
-        for (int e = item; e < SLICE * TILE_M; e += GROUP) {
+        for (uint e = item; e < SLICE * TILE_M; e += GROUP) {
             const int p = a_column == 1 ? e % SLICE : e / TILE_M;
             const int i = a_column == 1 ? e / SLICE : e % TILE_M;
             a_tile[p * (TILE_M + 1) + i] =
@@ -34,7 +34,7 @@ product(__global const float *restrict a, __global const float *restrict b, __gl
                     ? a[a_base + (size_t)(i0 + i) * a_row + (size_t)(p0 + p) * a_column]
                     : 0.0f;
         }
-        for (int e = item; e < SLICE * TILE_N; e += GROUP) {
+        for (uint e = item; e < SLICE * TILE_N; e += GROUP) {
             const int p = b_column == 1 ? e / TILE_N : e % SLICE;
             const int j = b_column == 1 ? e % TILE_N : e / SLICE;
             b_tile[p * (TILE_N + 1) + j] =

@@ -47,8 +47,9 @@ struct walk {
 #define LOCATE(p0, e)                                                                              \
     const int piece = (p0) + (int)((e) % SLICE_PIECES);                                            \
     const int pixel = piece / pixel_pieces;                                                        \
-    const int pixel_row = pixel / walk.columns, pixel_column = pixel % walk.columns;               \
-    const int lane = piece % pixel_pieces * 4;
+    const int pixel_row = pixel / walk.columns;                                                    \
+    const int pixel_column = pixel - pixel_row * walk.columns;                                     \
+    const int lane = (piece - pixel * pixel_pieces) * 4;
 
 #define FETCH(p0)                                                                                  \
     UNROLL for (int i = 0; i < DZ_EACH; i++)                                                       \
@@ -89,9 +90,9 @@ weight_gradient(__global const float *restrict x, __global const float *restrict
     const int out_tiles = (outs + TILE_OUTS - 1) / TILE_OUTS;
     const int source_tiles = (source_count + TILE_SOURCES - 1) / TILE_SOURCES;
     const int group = get_group_id(0);
-    const int out0 = group % out_tiles * TILE_OUTS;
-    const int source0 = group / out_tiles % source_tiles * TILE_SOURCES;
-    const int part = group / out_tiles / source_tiles;
+    const int source_tile = group / out_tiles, part = source_tile / source_tiles;
+    const int out0 = (group - source_tile * out_tiles) * TILE_OUTS;
+    const int source0 = (source_tile - part * source_tiles) * TILE_SOURCES;
     const int pixel_pieces = walk.lanes / 4;
     const int total = walk.rows * walk.columns * pixel_pieces;
     const int slices = (total + SLICE_PIECES - 1) / SLICE_PIECES;
@@ -175,18 +176,18 @@ weight_gradient_finish(__global const float *restrict partial,
                        int bias_parts, float bias_scale, int deep)
 {
     __local float sums[GROUP];
-    const int item = get_local_id(0);
-    const int across = GROUP / deep;
-    const int i = get_group_id(0) * across + item % across;
-    const int range = item / across;
+    const uint item = get_local_id(0);
+    const uint across = GROUP / deep;
+    const uint range = item / across;
+    const int i = get_group_id(0) * across + item - range * across;
     const int bias = i - weights;
     float sum = 0.0f;
     if (bias < 0) {
-        for (int p = parts * range / deep; p < parts * (range + 1) / deep; p++) {
+        for (int p = parts * (int)range / deep; p < parts * ((int)range + 1) / deep; p++) {
             sum += partial[(size_t)p * weights + i];
         }
     } else if (bias < outs) {
-        for (int p = bias_parts * range / deep; p < bias_parts * (range + 1) / deep; p++) {
+        for (int p = bias_parts * (int)range / deep; p < bias_parts * ((int)range + 1) / deep; p++) {
             sum += bias_partial[(size_t)bias * bias_parts + p];
         }
         sum *= bias_scale;

@@ -5,15 +5,18 @@
 /* Puts `items` [item][row][column][channel] into x [channel][row][column][lane] with a border.
  * Bytes go through `table`, float32's v/255 for each v, so that every device rounds alike. A
  * work-item takes `chunk` lanes of `chunk_columns` columns of a row: whole rows suit CPUs, single
- * lanes GPUs, whose neighbours then write side by side. Lanes past the batch stay zero. */
+ * lanes GPUs, whose neighbours then write side by side. Lanes past the batch stay zero.
+ * (Remainders are taken by hand: Oclgrind does not know what x / y beside x % y compiles to.) */
 #define LOAD_ITEMS(VALUE)                                                                          \
     const int lane_chunks = (batch + chunk - 1) / chunk;                                           \
     const int column_chunks = (columns + chunk_columns - 1) / chunk_columns;                       \
-    const int first = get_global_id(0) % lane_chunks * chunk;                                      \
-    const int place = get_global_id(0) / lane_chunks;                                              \
-    const int first_column = place % column_chunks * chunk_columns;                                \
-    const int row = place / column_chunks % rows;                                                  \
-    const int channel = place / column_chunks / rows;                                              \
+    const int id = get_global_id(0);                                                               \
+    const int place = id / lane_chunks; /* chunk of columns of a row of a channel */               \
+    const int line = place / column_chunks;                                                        \
+    const int channel = line / rows;                                                               \
+    const int first = (id - place * lane_chunks) * chunk;                                          \
+    const int first_column = (place - line * column_chunks) * chunk_columns;                       \
+    const int row = line - channel * rows;                                                         \
     if (channel >= channels) {                                                                     \
         return;                                                                                    \
     }                                                                                              \
@@ -137,8 +140,9 @@ __kernel void arrange_weights(__global const float *restrict weights, __global f
                               __global const struct form *restrict forms,
                               __global const int *restrict taps, int form_count, int block, int chunks)
 {
-    int item = get_global_id(0) / chunks;
-    const int chunk = get_global_id(0) % chunks;
+    const int id = get_global_id(0);
+    int item = id / chunks;
+    const int chunk = id - item * chunks;
     int f = 0;
     while (f + 1 < form_count && item >= forms[f + 1].first) {
         f++;

@@ -95,3 +95,71 @@ INLINE vec lane_mask(int first, int end)
     }
     return m;
 }
+
+/* r[i] lane j and r[j] lane i change places, for WIDTH vectors. */
+#if WIDTH == 16
+#define SWAP8(a, b)                                                                                \
+    {                                                                                              \
+        vec x = __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 18, 19, 20, 21, 22,  \
+                                        23);                                                       \
+        b = __builtin_shufflevector(a, b, 8, 9, 10, 11, 12, 13, 14, 15, 24, 25, 26, 27, 28, 29,    \
+                                    30, 31);                                                       \
+        a = x;                                                                                     \
+    }
+#define SWAP4(a, b)                                                                                \
+    {                                                                                              \
+        vec x = __builtin_shufflevector(a, b, 0, 1, 2, 3, 16, 17, 18, 19, 8, 9, 10, 11, 24, 25,    \
+                                        26, 27);                                                   \
+        b = __builtin_shufflevector(a, b, 4, 5, 6, 7, 20, 21, 22, 23, 12, 13, 14, 15, 28, 29, 30,  \
+                                    31);                                                           \
+        a = x;                                                                                     \
+    }
+#define SWAP2(a, b)                                                                                \
+    {                                                                                              \
+        vec x = __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13,    \
+                                        28, 29);                                                   \
+        b = __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30,  \
+                                    31);                                                           \
+        a = x;                                                                                     \
+    }
+#define SWAP1(a, b)                                                                                \
+    {                                                                                              \
+        vec x = __builtin_shufflevector(a, b, 0, 16, 2, 18, 4, 20, 6, 22, 8, 24, 10, 26, 12, 28,   \
+                                        14, 30);                                                   \
+        b = __builtin_shufflevector(a, b, 1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15,   \
+                                    31);                                                           \
+        a = x;                                                                                     \
+    }
+INLINE void transpose(vec *r)
+{
+    UNROLL for (int i = 0; i < 8; i++) { SWAP8(r[i], r[i + 8]) }
+    UNROLL for (int i = 0; i < 16; i++)
+    {
+        if (!(i & 4)) {
+            SWAP4(r[i], r[i + 4])
+        }
+    }
+    UNROLL for (int i = 0; i < 16; i++)
+    {
+        if (!(i & 2)) {
+            SWAP2(r[i], r[i + 2])
+        }
+    }
+    UNROLL for (int i = 0; i < 16; i++)
+    {
+        if (!(i & 1)) {
+            SWAP1(r[i], r[i + 1])
+        }
+    }
+}
+#else
+INLINE void transpose(vec *r)
+{
+    vec from[WIDTH];
+    UNROLL for (int i = 0; i < WIDTH; i++) { from[i] = r[i]; }
+    UNROLL for (int i = 0; i < WIDTH; i++)
+    {
+        UNROLL for (int j = 0; j < WIDTH; j++) { r[i][j] = from[j][i]; }
+    }
+}
+#endif
