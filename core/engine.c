@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOCAL_RESERVE_BYTES = 2048, MAX_GROUP_ITEMS = 256 };
+enum { LOCAL_RESERVE_BYTES = 2048, MAX_GROUP_ITEMS = 256, MAX_WRITTEN_ZEROS = 1 << 20 };
 
 static size_t power_of_two_below(size_t limit)
 {
@@ -18,7 +18,8 @@ static size_t power_of_two_below(size_t limit)
 
 static enum wa_path choose_path(const char *path, const struct wa_device_info *info)
 {
-    bool is_gpu = (info->type & CL_DEVICE_TYPE_GPU) != 0;
+    /* A CPU without vectors of its own (Mesa's llvmpipe) compiles scalar kernels only. */
+    bool is_gpu = (info->type & CL_DEVICE_TYPE_GPU) != 0 || info->native_vector_width < 4;
     return path && strcmp(path, "cpu") == 0   ? WA_PATH_CPU
                 : path && strcmp(path, "gpu") == 0 ? WA_PATH_GPU
                 : is_gpu                           ? WA_PATH_GPU
@@ -65,6 +66,22 @@ static wa_status check_size(const struct wa_engine *engine, size_t bytes, const 
     return WA_OK;
 }
 
+static wa_status fill_with_zeros(struct wa_engine *engine, cl_mem buffer, size_t bytes,
+                                 struct wa_error *err)
+{
+    if (bytes > MAX_WRITTEN_ZEROS) {
+        const cl_uchar zero = 0;
+        return WA_CL(err, clEnqueueFillBuffer(engine->device->queue, buffer, &zero, sizeof zero, 0,
+                                              bytes, 0, NULL, NULL));
+    }
+    /* Oclgrind takes what a fill leaves for uninitialised. */
+    void *zeros = calloc(1, bytes);
+    wa_status status = zeros ? wa_engine_write(engine, buffer, 0, zeros, bytes, err)
+                             : wa_fail(err, WA_E_MEMORY, "out of memory");
+    free(zeros);
+    return status;
+}
+
 wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *what,
                            cl_mem *ret_buffer, struct wa_error *err)
 {
@@ -77,9 +94,7 @@ wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *w
     cl_mem buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
     status = WA_CL(err, code);
     if (status == WA_OK) {
-        const cl_uchar zero = 0;
-        status = WA_CL(err, clEnqueueFillBuffer(engine->device->queue, buffer, &zero, sizeof zero, 0,
-                                                bytes, 0, NULL, NULL));
+        status = fill_with_zeros(engine, buffer, bytes, err);
     }
     if (status != WA_OK) {
         wa_error_prefix(err, "%s (%.1f MB): ", what, (double)bytes / 1e6);

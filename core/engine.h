@@ -31,7 +31,8 @@ struct wa_engine {
     void *observer_context;
 };
 
-/* `device` and `programs` outlive the engine. `path` NULL or "auto": by the device's type. */
+/* `device` and `programs` outlive the engine. `path` NULL or "auto": by the device's type
+ * (a CPU that has no vectors counts as a GPU). */
 void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
                     struct wa_programs *programs, const char *path);
 

@@ -131,6 +131,9 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         line->setup.device = argument;
         break;
     case OPTION_OUT:
+        if (!*argument) {
+            return wa_fail(err, WA_E_USAGE, "option --out needs a directory, got an empty name");
+        }
         line->out = argument;
         break;
     case OPTION_RESUME:

@@ -16,6 +16,15 @@
 #define LAST (LANES - WIDTH)      /* the last vector ends with the position, whatever it overlaps */
 #define INVERSE_BATCH (1.0f / BATCH)
 
+/* The values of a position are kept in registers, or read again for each pass where a large batch has
+ * more of them than there are registers; then loops stay loops, too. */
+#define IN_REGISTERS (VECTORS <= 16)
+#if IN_REGISTERS
+#define EACH_VECTOR UNROLL for (int i = 0; i < VECTORS; i++)
+#else
+#define EACH_VECTOR for (int i = 0; i < VECTORS; i++)
+#endif
+
 /* Where vector i starts. Vector WHOLE holds the rest of the batch, those behind it only lanes past
  * the batch (of small batches and narrow vectors). */
 #define START(i) ((i) * WIDTH < LAST ? (i) * WIDTH : LAST)
@@ -46,14 +55,14 @@ INLINE vec rectified(vec v)
 
 /* h = (scale z + bias - mean) / sqrt(var + epsilon), a = max(h, 0); with `normalize` 0 h = scale z +
  * bias. Keeps 1/sqrt(..) in `inverse` for the way back. h may be z. keep_h 0: h is not written. With
- * map_base >= 0, places that `map` marks, from there on [row][column], as constant over the batch give h == 0: there z may
- * hold rounding noise of neighbours (Winograd). */
+ * map_base >= 0, places that `map` marks, from there on [row][column], as constant over the batch give
+ * h == 0: there z may hold rounding noise of neighbours (Winograd). */
 KERNEL void batch_norm_forward(__global const float *restrict z, __global float *h,
                                __global float *restrict a, __global float *restrict inverse,
                                __global const float *restrict weights,
-                               __global const uchar *map, int map_base, int bias_base,
-                               float scale, float epsilon, int normalize, int rectify, int keep_h, int columns, int z_plane,
-                               int z_row, int a_base, int a_plane, int a_row)
+                               __global const uchar *map, int map_base, int bias_base, float scale,
+                               float epsilon, int normalize, int rectify, int keep_h, int columns,
+                               int z_plane, int z_row, int a_base, int a_plane, int a_row)
 {
     const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
     const float b = weights[bias_base + c];
@@ -61,40 +70,48 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
     for (int column = 0; column < columns; column++) {
         const size_t zi = (size_t)c * z_plane + row * z_row + column * LANES;
         __global const float *zp = z + zi;
-        vec v[VECTORS];
         const float keep = map_base >= 0 && map[map_base + row * columns + column] ? 0.0f : 1.0f;
-        UNROLL for (int i = 0; i < VECTORS; i++)
-        {
-            v[i] = fma(load(zp + START(i)) * keep, (vec)scale, (vec)b);
-        }
-        float r = 1.0f;
+#define INPUT(i) fma(load(zp + START(i)) * keep, (vec)scale, (vec)b)
+#if IN_REGISTERS
+        vec v[VECTORS];
+        EACH_VECTOR { v[i] = INPUT(i); }
+#define VALUE(i) v[i]
+#else
+#define VALUE(i) INPUT(i)
+#endif
+        float r = 1.0f, mean = 0.0f, first = 0.0f;
         if (normalize) {
-            const float first = fma(zp[0] * keep, scale, b);
+            first = fma(zp[0] * keep, scale, b);
             vec sum = (vec)0.0f;
-            UNROLL for (int i = 0; i < VECTORS; i++)
+            EACH_VECTOR
             {
-                v[i] -= first;
-                sum += COUNTED(i, v[i], fresh);
+                const vec d = VALUE(i) - first;
+                sum += COUNTED(i, d, fresh);
             }
-            const float mean = sum_lanes(sum) * INVERSE_BATCH;
+            mean = sum_lanes(sum) * INVERSE_BATCH;
             vec squares = (vec)0.0f;
-            UNROLL for (int i = 0; i < VECTORS; i++)
+            EACH_VECTOR
             {
-                v[i] -= mean;
-                squares += COUNTED(i, v[i] * v[i], fresh);
+                const vec d = (VALUE(i) - first) - mean;
+                squares += COUNTED(i, d * d, fresh);
             }
             r = 1.0f / sqrt(sum_lanes(squares) * INVERSE_BATCH + epsilon);
         }
         __global float *hp = h + zi;
         __global float *ap = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
-        UNROLL for (int i = 0; i < VECTORS; i++)
+        /* h may be z: the last vector overlaps the one before and is read before that is written. */
+        const vec last = VALUE(VECTORS - 1);
+        EACH_VECTOR
         {
-            vec value = KEPT(i, v[i] * r, valid);
+            const vec d = ((i < VECTORS - 1 ? VALUE(i) : last) - first) - mean;
+            const vec value = KEPT(i, d * r, valid);
             if (keep_h) {
                 store(value, hp + START(i));
             }
             store(rectify ? rectified(value) : value, ap + START(i));
         }
+#undef INPUT
+#undef VALUE
         inverse[((size_t)c * rows + row) * columns + column] = r;
     }
 }
@@ -116,17 +133,29 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
     for (int column = 0; column < columns; column++) {
         __global const float *gp = g + (size_t)c * g_plane + row * g_row + column * g_column;
         const size_t hi = (size_t)c * h_plane + row * h_row + column * LANES;
-        vec m[VECTORS], v[VECTORS];
         vec sum = (vec)0.0f, products = (vec)0.0f;
-        UNROLL for (int i = 0; i < VECTORS; i++)
+#define MASKED(i)                                                                                  \
+    (rectify ? select(load(gp + START(i)) * g_scale, (vec)0.0f,                                    \
+                      load(slope_h + hi + START(i)) <= (vec)0.0f)                                  \
+             : load(gp + START(i)) * g_scale)
+#if IN_REGISTERS
+        vec m[VECTORS], v[VECTORS];
+        EACH_VECTOR
         {
             v[i] = load(h + hi + START(i));
-            vec slope = load(slope_h + hi + START(i));
-            vec gi = load(gp + START(i)) * g_scale;
-            m[i] = rectify ? select(gi, (vec)0.0f, slope <= (vec)0.0f) : gi;
-            vec counted = COUNTED(i, m[i], fresh);
+            m[i] = MASKED(i);
+        }
+#define GRADIENT(i) m[i]
+#define NORMAL(i) v[i]
+#else
+#define GRADIENT(i) MASKED(i)
+#define NORMAL(i) load(h + hi + START(i))
+#endif
+        EACH_VECTOR
+        {
+            const vec counted = COUNTED(i, GRADIENT(i), fresh);
             sum += counted;
-            products = fma(counted, v[i], products);
+            products = fma(counted, NORMAL(i), products);
         }
         const float r = inverse[((size_t)c * rows + row) * columns + column] * scale;
         float mean = 0.0f, mean_product = 0.0f;
@@ -135,29 +164,43 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
             mean_product = sum_lanes(products) * INVERSE_BATCH;
         }
         __global float *dp = dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES;
-        UNROLL for (int i = 0; i < VECTORS; i++)
+        EACH_VECTOR
         {
-            vec value = KEPT(i, (m[i] - mean - v[i] * mean_product) * r, valid);
+            vec value = KEPT(i, (GRADIENT(i) - mean - NORMAL(i) * mean_product) * r, valid);
             bias_sum += COUNTED(i, value, fresh);
             store(value, dp + START(i));
         }
+#undef MASKED
+#undef GRADIENT
+#undef NORMAL
     }
     bias_partial[(size_t)c * rows + row] = sum_lanes(bias_sum);
 }
+
+#define POOLED (VECTORS < 8 ? VECTORS : 8) /* vectors summed up at a time */
 
 /* pooled[c] = mean of a[c] over rows and columns, for each lane. */
 KERNEL void pool(__global const float *restrict a, __global float *restrict pooled, int rows,
                  int columns, int a_base, int a_plane, int a_row)
 {
     const int c = get_group_id(0);
-    vec sum[VECTORS];
-    UNROLL for (int i = 0; i < VECTORS; i++) { sum[i] = (vec)0.0f; }
-    for (int row = 0; row < rows; row++) {
-        for (int column = 0; column < columns; column++) {
-            __global const float *p = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
-            UNROLL for (int i = 0; i < VECTORS; i++) { sum[i] += load(p + START(i)); }
+    const float share = 1.0f / (rows * columns);
+    for (int first = 0; first < VECTORS; first += POOLED) {
+        vec sum[POOLED];
+        UNROLL for (int i = 0; i < POOLED; i++) { sum[i] = (vec)0.0f; }
+        for (int row = 0; row < rows; row++) {
+            for (int column = 0; column < columns; column++) {
+                __global const float *p =
+                    a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
+                UNROLL for (int i = 0; i < POOLED; i++)
+                {
+                    sum[i] += load(p + START(min(first + i, VECTORS - 1)));
+                }
+            }
+        }
+        UNROLL for (int i = 0; i < POOLED; i++)
+        {
+            store(sum[i] * share, pooled + c * LANES + START(min(first + i, VECTORS - 1)));
         }
     }
-    const float share = 1.0f / (rows * columns);
-    UNROLL for (int i = 0; i < VECTORS; i++) { store(sum[i] * share, pooled + c * LANES + START(i)); }
 }

@@ -20,15 +20,14 @@
 #define EACH ((POSITION_PIECES + COLUMNS - 1) / COLUMNS)
 #define INVERSE_BATCH (1.0f / BATCH)
 #define UNROLL _Pragma("unroll")
+#define INLINE inline __attribute__((always_inline)) /* calls upset Oclgrind */
 
 /* Zero in the lanes from the batch's end on; `piece` is the number of v in its position. */
-float4 in_batch(float4 v, int piece)
+INLINE float4 in_batch(float4 v, int piece)
 {
 #if BATCH != LANES
-    v.x = piece * 4 + 0 < BATCH ? v.x : 0.0f;
-    v.y = piece * 4 + 1 < BATCH ? v.y : 0.0f;
-    v.z = piece * 4 + 2 < BATCH ? v.z : 0.0f;
-    v.w = piece * 4 + 3 < BATCH ? v.w : 0.0f;
+    const int4 lane = (int4)(piece * 4) + (int4)(0, 1, 2, 3);
+    v = select(v, (float4)0.0f, lane >= (int4)BATCH);
 #endif
     return v;
 }
@@ -39,13 +38,14 @@ float4 rectified(float4 v)
     return select(v, (float4)0.0f, v < (float4)0.0f);
 }
 
-float sum_piece(float4 v)
+/* (Oclgrind dies of what sums of components compile to.) */
+INLINE float sum_piece(float4 v)
 {
-    return (v.x + v.z) + (v.y + v.w);
+    return dot(v, (float4)1.0f);
 }
 
 /* Sum of `value` over the work-items of the team; each use has `sums` of its own. */
-float sum_team(float value, __local float *sums)
+INLINE float sum_team(float value, __local float *sums)
 {
     const uint item = get_local_id(0);
     sums[item] = value;
