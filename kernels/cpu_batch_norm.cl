@@ -65,7 +65,8 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
                                int z_plane, int z_row, int a_base, int a_plane, int a_row)
 {
     const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
-    const float b = weights[bias_base + c];
+    /* Batch norm takes a constant away again: leaving it out keeps its rounding out of h. */
+    const float b = normalize ? 0.0f : weights[bias_base + c];
     const vec fresh = fresh_lanes(), valid = valid_lanes();
     for (int column = 0; column < columns; column++) {
         const size_t zi = (size_t)c * z_plane + row * z_row + column * LANES;
