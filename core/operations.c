@@ -274,7 +274,7 @@ static struct wa_range spread(const struct wa_operations *operations, size_t ite
 {
     size_t group = operations->group_items;
     if (operations->engine->path == WA_PATH_CPU) {
-        return (struct wa_range){1, {items}, {0}};
+        return (struct wa_range){1, {items}, {1}};
     }
     return (struct wa_range){1, {(items + group - 1) / group * group}, {group}};
 }

@@ -15,7 +15,6 @@ enum {
     MIN_PART_SLICES = 8,    /* of a part of a weight gradient */
     MAX_DEEP = 8,           /* work-items that add up the parts of one weight */
     MAX_EACH = 5, /* pieces of a position that a work-item of batch norm keeps, if it can */
-    MAX_TEAM = 32,
     BATCH_NORM_GROUP = 256
 };
 
@@ -135,7 +134,7 @@ static struct wa_tiled_kernels gradient_kernels(int kind)
 static struct wa_tiled_kernels batch_norm_kernels(int lanes, const char *options)
 {
     int team = 8;
-    while (team < MAX_TEAM && lanes / PIECE > MAX_EACH * team) {
+    while (team < BATCH_NORM_GROUP && lanes / PIECE > MAX_EACH * team) {
         team *= 2;
     }
     return (struct wa_tiled_kernels){

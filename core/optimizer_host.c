@@ -150,15 +150,21 @@ static wa_status set_update(const wa_optimizer_host *host, const wa_update *upda
 static wa_status launch(struct wa_session *session, size_t first, size_t count, const float *scalars)
 {
     struct optimizer *optimizer = &session->optimizer;
-    size_t chunk = session->engine->path == WA_PATH_CPU ? CPU_CHUNK : 1;
+    struct wa_engine *engine = session->engine;
+    size_t chunk = engine->path == WA_PATH_CPU ? CPU_CHUNK : 1;
     struct wa_range range = {1, {(count + chunk - 1) / chunk}, {0}};
+    if (engine->path == WA_PATH_GPU) {
+        /* Whole groups: left to themselves, drivers take a divisor of the count, at worst 1. */
+        size_t group = wa_engine_group_limit(engine, optimizer->kernel);
+        range = (struct wa_range){1, {(count + group - 1) / group * group}, {group}};
+    }
     char types[9 + MAX_SCALARS] = "mmmmiiii";
     float s[MAX_SCALARS] = {0};
     for (uint32_t i = 0; i < optimizer->scalar_count; i++) {
         types[8 + i] = 'f';
         s[i] = scalars[i];
     }
-    return wa_engine_launch(session->engine, optimizer->kernel, &range, session->err, types,
+    return wa_engine_launch(engine, optimizer->kernel, &range, session->err, types,
                             session->live->memory, session->gradients, optimizer->state,
                             session->halted, (int)first, (int)count, (int)chunk,
                             (int)session->model.parameter_count, (double)s[0], (double)s[1],

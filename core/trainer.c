@@ -174,6 +174,17 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
     return status;
 }
 
+static bool is_evaluated(const struct trainer *t, const char *name)
+{
+    const json_object *wanted = wa_config_get(t->setup.config, "evaluate");
+    for (size_t i = 0; i < json_object_array_length(wanted); i++) {
+        if (strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static wa_status evaluate(struct trainer *t, json_object *line)
 {
     static const struct {
@@ -184,14 +195,10 @@ static wa_status evaluate(struct trainer *t, json_object *line)
         {"test", "test_loss", "test_accuracy", WA_SET_TEST},
         {"train", "train_eval_loss", "train_eval_accuracy", WA_SET_TRAIN_EVALUATION},
     };
-    const json_object *wanted = wa_config_get(t->setup.config, "evaluate");
     wa_status status = WA_OK;
     for (size_t s = 0; s < sizeof sets / sizeof *sets && status == WA_OK; s++) {
-        for (size_t i = 0; i < json_object_array_length(wanted) && status == WA_OK; i++) {
-            if (strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), sets[s].name) ==
-                0) {
-                status = evaluate_set(t, sets[s].set, sets[s].loss, sets[s].accuracy, line);
-            }
+        if (is_evaluated(t, sets[s].name)) {
+            status = evaluate_set(t, sets[s].set, sets[s].loss, sets[s].accuracy, line);
         }
     }
     return status;
@@ -401,7 +408,8 @@ static void warn_of_small_sets(const struct trainer *t)
         uint64_t items;
     } sets[] = {{"validation", b->validation_items}, {"test", b->test_items}};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        if (sets[i].items > 0 && sets[i].items < (uint64_t)b->batch) {
+        if (sets[i].items > 0 && sets[i].items < (uint64_t)b->batch &&
+            is_evaluated(t, sets[i].name)) {
             wa_log(WA_LOG_WARNING, "the %s set of %llu items holds no whole batch of %d, ignoring",
                    sets[i].name, (unsigned long long)sets[i].items, b->batch);
         }

@@ -9,7 +9,7 @@ enum {
     TAPS_IN_GROUP = 3,
     NARROW_LANES = 800,        /* of dz's block of outputs that stays in L1 */
     NARROW_CHANNELS = 16,      /* input channels whose sums a work-item keeps */
-    NARROW_ITEMS = 16,         /* work-items that a gradient is cut into at least */
+    NARROW_ITEMS = 24,         /* work-items that a gradient is cut into at least */
     WIDE_TURNED_BYTES = 28672, /* of dz turned at a time: it stays in L1 beside what it meets */
     WIDE_ITEMS = 16,
     WIDE_MIN_CHANNELS = 3      /* below, most of a block of input channels would be idle */

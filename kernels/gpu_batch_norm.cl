@@ -78,7 +78,8 @@ batch_norm_forward(__global const float *z, __global float *h, __global float *r
 {
     __local float firsts[ROWS], sums[GROUP], square_sums[GROUP];
     BEGIN
-    const float b = weights[bias_base + c];
+    /* Batch norm takes a constant away again: leaving it out keeps its rounding out of h. */
+    const float b = normalize ? 0.0f : weights[bias_base + c];
     const size_t at = (size_t)c * z_plane + (size_t)position * LANES;
     float4 v[EACH];
     UNROLL for (int i = 0; i < EACH; i++)

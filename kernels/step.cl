@@ -7,7 +7,7 @@
  * work-item takes `chunk` lanes of `chunk_columns` columns of a row: whole rows suit CPUs, single
  * lanes GPUs, whose neighbours then write side by side. Lanes past the batch stay zero.
  * (Remainders are taken by hand: Oclgrind does not know what x / y beside x % y compiles to.) */
-#define LOAD_ITEMS(VALUE)                                                                          \
+#define LOAD_ITEMS(TYPE, VALUE)                                                                    \
     const int lane_chunks = (batch + chunk - 1) / chunk;                                           \
     const int column_chunks = (columns + chunk_columns - 1) / chunk_columns;                       \
     const int id = get_global_id(0);                                                               \
@@ -25,9 +25,9 @@
     const size_t item_size = (size_t)rows * columns * channels;                                    \
     for (int column = first_column; column < end_column; column++) {                               \
         __global float *p = x + (size_t)channel * x_plane + x_base + row * x_row + column * lanes; \
-        const size_t source = (size_t)(row * columns + column) * channels + channel;               \
+        __global const TYPE *v = items + (size_t)(row * columns + column) * channels + channel;    \
         for (int n = first; n < end; n++) {                                                        \
-            p[n] = VALUE(items[n * item_size + source]);                                           \
+            p[n] = VALUE(v[n * item_size]);                                                        \
         }                                                                                          \
     }
 
@@ -38,14 +38,14 @@ __kernel void load_bytes(__global const uchar *restrict items, __global const fl
                          __global float *restrict x, int batch, int rows, int columns, int channels,
                          int lanes, int x_base, int x_plane, int x_row, int chunk, int chunk_columns)
 {
-    LOAD_ITEMS(FROM_TABLE)
+    LOAD_ITEMS(uchar, FROM_TABLE)
 }
 
 __kernel void load_floats(__global const float *restrict items, __global float *restrict x,
                           int batch, int rows, int columns, int channels, int lanes, int x_base,
                           int x_plane, int x_row, int chunk, int chunk_columns)
 {
-    LOAD_ITEMS(AS_IT_IS)
+    LOAD_ITEMS(float, AS_IT_IS)
 }
 
 /* Mean over batch and classes of (logits - target)^2, logits = outputs + bias, target = one-hot -

@@ -15,8 +15,13 @@ typedef float unaligned_piece __attribute__((ext_vector_type(4), aligned(4)));
 #define INLINE inline __attribute__((always_inline))
 #define KERNEL __kernel __attribute__((reqd_work_group_size(1, 1, 1)))
 #define UNROLL _Pragma("unroll")
-/* into L2; the cast is how clang takes an address in another address space */
+/* Into L2. PoCL's prefetch() does nothing, and clang takes no address of another address space without
+ * the cast; compilers by way of SPIR (Intel's, Oclgrind) know OpenCL's function alone. */
+#ifdef __SPIR__
+#define PREFETCH(p) prefetch(p, WIDTH);
+#else
 #define PREFETCH(p) __builtin_prefetch((const void *)(size_t)(p), 0, 2);
+#endif
 
 INLINE vec load(__global const float *p)
 {
