@@ -1,8 +1,8 @@
-/* Batch norm per position and channel over the batch axis, ReLU and their gradients, and pooling, on
- * GPUs; what is computed, and of which layouts, is cpu_batch_norm.cl's. Built for one batch size.
+/* Batch norm per position and channel over the batch axis, ReLU and their gradients, and pooling,
+ * on GPUs; what is computed, and of which layouts, is cpu_batch_norm.cl's. Built for one batch size.
  *
- * A team of COLUMNS work-items has one position, its lanes in registers, in pieces of four lanes that
- * lie side by side; a group has ROWS teams, so neighbours read neighbours. Sums over a team go
+ * A team of COLUMNS work-items has one position, its lanes in registers, in pieces of four lanes
+ * that lie side by side; a group has ROWS teams, so neighbours read neighbours. Sums over a team go
  * through local memory and are added in order by every work-item of it: one barrier a sum, the same
  * bits every time. Groups are numbered channel by channel; the last of a channel may have teams
  * without a position.

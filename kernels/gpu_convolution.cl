@@ -7,7 +7,7 @@
  *
  * Work-items stand in ROWS x COLUMNS; each has 8 outputs and PIECES pieces of four lanes in
  * registers. A group walks the inner index in slices through two buffers of local memory: while one
- * is multiplied, what the next holds is on its way. The sum runs in the order of the index, whatever
+ * is multiplied, what the next holds is on its way. The sum runs in the order of the index whatever
  * the tile. Neighbours read and write neighbouring lanes; groups of the same places and other
  * outputs follow each other, so that they find x in the cache.
  *
@@ -46,8 +46,8 @@ struct job {
         const int block = out_tile * ROWS + (int)(e / 16);                                         \
         fetched_weights[i] =                                                                       \
             e < 16 * ROWS && block < out_blocks && (k0) + (int)(e % 16 / 2) < depth                \
-                ? *(__global const float4 *)(w + job.weights + ((size_t)block * depth + (k0)) * 8 + \
-                                             e % 16 * 4)                                           \
+                ? *(__global const float4 *)(w + job.weights + e % 16 * 4 +                        \
+                                             ((size_t)block * depth + (k0)) * 8)                   \
                 : (float4)0.0f;                                                                    \
     }                                                                                              \
     UNROLL for (int i = 0; i < PLACES_EACH; i++)                                                   \
@@ -65,7 +65,8 @@ struct job {
     {                                                                                              \
         const uint e = item + i * GROUP;                                                           \
         if (e < 16 * ROWS) {                                                                       \
-            weight_tiles[buffer][e % 16 / 2 * WEIGHT_ROW + e / 16 * 2 + e % 2] = fetched_weights[i]; \
+            weight_tiles[buffer][e % 16 / 2 * WEIGHT_ROW + e / 16 * 2 + e % 2] =                   \
+                fetched_weights[i];                                                                \
         }                                                                                          \
     }                                                                                              \
     UNROLL for (int i = 0; i < PLACES_EACH; i++)                                                   \

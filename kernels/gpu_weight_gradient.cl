@@ -1,13 +1,13 @@
 /* Weight gradient of a convolution on GPUs: dw[o][t][c] = sum over places and lanes of dz[o] * x[c]
  * at the place + the tap: one product of dz [outputs][lane] and x [tap, channel][lane], whose inner
- * index is every lane of every place. That index is cut into parts, so that there are groups enough;
- * each part's sums go to `partial` and weight_gradient_finish adds them in order: the same bits every
- * time, no atomics.
+ * index is every lane of every place. That index is cut into parts, so that there are groups
+ * enough; each part's sums go to `partial` and weight_gradient_finish adds them in order: the same
+ * bits every time, no atomics.
  *
- * Work-items stand in ROWS x COLUMNS; each has 8 outputs x PIECES x 4 sources (a tap of a channel) in
- * registers. Slices of 16 lanes are read as they lie, in pieces of four lanes side by side, and
- * turned on their way to local memory. Groups of one part follow each other and share what they read
- * in the cache. Reasoned, not measured, as in gpu_convolution.cl.
+ * Work-items stand in ROWS x COLUMNS; each has 8 outputs x PIECES x 4 sources (a tap of a channel)
+ * in registers. Slices of 16 lanes are read as they lie, in pieces of four lanes side by side, and
+ * turned on their way to local memory. Groups of one part follow each other and share what they
+ * read in the cache. Reasoned, not measured, as in gpu_convolution.cl.
  */
 #ifndef ROWS
 #define ROWS 8
@@ -183,11 +183,13 @@ weight_gradient_finish(__global const float *restrict partial,
     const int bias = i - weights;
     float sum = 0.0f;
     if (bias < 0) {
-        for (int p = parts * (int)range / deep; p < parts * ((int)range + 1) / deep; p++) {
+        const int end = parts * ((int)range + 1) / deep;
+        for (int p = parts * (int)range / deep; p < end; p++) {
             sum += partial[(size_t)p * weights + i];
         }
     } else if (bias < outs) {
-        for (int p = bias_parts * (int)range / deep; p < bias_parts * ((int)range + 1) / deep; p++) {
+        const int end = bias_parts * ((int)range + 1) / deep;
+        for (int p = bias_parts * (int)range / deep; p < end; p++) {
             sum += bias_partial[(size_t)bias * bias_parts + p];
         }
         sum *= bias_scale;

@@ -125,9 +125,9 @@ __kernel void sum_rows(__global const float *restrict values, __global float *re
 }
 
 /* Weights [out][tap][in] to [block of `block` rows][column][tap][row in block], rows past the end
- * zero. Rows are outputs (forward) or inputs (backward to the data). `chunks` work-items a block of one
- * form, each with a range of its columns; `forms` says which layer, which direction and which of the
- * kernel's taps. */
+ * zero. Rows are outputs (forward) or inputs (backward to the data). `chunks` work-items a block of
+ * one form, each with a range of its columns; `forms` says which layer, which direction and which of
+ * the kernel's taps. */
 struct form {
     int first;                  /* work-items of the forms before */
     int source, target;         /* offsets in floats */

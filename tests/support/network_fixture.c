@@ -34,6 +34,15 @@ static wa_status add_layers(const struct wa_network_shape *shape, struct wa_mode
     return status;
 }
 
+/* As a session does: what is compiled at all is compiled side by side. */
+static void prebuild(struct wa_fixture *fixture, const struct wa_model *model)
+{
+    struct wa_program_spec specs[WA_OPERATIONS_MAX_PROGRAMS];
+    char options[WA_OPERATIONS_MAX_PROGRAMS][WA_OPERATIONS_OPTION_BYTES];
+    size_t count = wa_operations_programs(&fixture->engine, model, specs, options);
+    wa_programs_prebuild(fixture->programs, specs, count);
+}
+
 wa_status wa_network_try(struct wa_fixture *fixture, const struct wa_network_shape *shape,
                          struct wa_network *ret_network)
 {
@@ -42,7 +51,6 @@ wa_status wa_network_try(struct wa_fixture *fixture, const struct wa_network_sha
                                          .rows = shape->rows,
                                          .columns = shape->columns,
                                          .classes = shape->classes};
-    /* Operations point to the model, so it is made where it stays. */
     *ret_network = (struct wa_network){0};
     wa_status status = add_layers(shape, builder, &fixture->err);
     if (status == WA_OK) {
@@ -50,6 +58,7 @@ wa_status wa_network_try(struct wa_fixture *fixture, const struct wa_network_sha
                                wa_operations_blocking(&fixture->engine), &fixture->err);
     }
     if (status == WA_OK) {
+        prebuild(fixture, &ret_network->model);
         status = wa_operations_create(&fixture->engine, &ret_network->model,
                                       &ret_network->operations, &fixture->err);
     }

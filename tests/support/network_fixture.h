@@ -24,7 +24,8 @@ struct wa_network {
     struct wa_operations *operations;
 };
 
-/* Fails the test where the network cannot be made. */
+/* Fails the test where the network cannot be made. The network is not to be moved: its operations
+ * point into it. */
 void wa_network_open(struct wa_fixture *fixture, const struct wa_network_shape *shape,
                      struct wa_network *ret_network);
 /* The same for devices that may be too small: the status instead. Nothing is left open on failure. */

@@ -132,6 +132,181 @@ void wa_reference_backward(const struct wa_reference_shape *shape, const double 
     visit_all(shape, add_backward, w, dz, ret_g, ret_magnitude);
 }
 
+/* ---- Winograd ------------------------------------------------------------------------------- */
+
+/* Absolute values of the transforms' matrices. */
+static const double abs_b[6][6] = {{4, 0, 5, 0, 1, 0}, {0, 4, 4, 1, 1, 0}, {0, 4, 4, 1, 1, 0},
+                                   {0, 2, 1, 2, 1, 0}, {0, 2, 1, 2, 1, 0}, {0, 4, 0, 5, 0, 1}};
+static const double abs_g[6][3] = {{1.0 / 4, 0, 0},
+                                   {1.0 / 6, 1.0 / 6, 1.0 / 6},
+                                   {1.0 / 6, 1.0 / 6, 1.0 / 6},
+                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                   {0, 0, 1}};
+static const double abs_a[4][6] = {
+    {1, 1, 1, 1, 1, 0}, {0, 1, 1, 2, 2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, 1, 8, 8, 1}};
+
+/* Entry (i, k) of a matrix with `columns` columns, or of its transpose. */
+static double entry(const double *matrix, int columns, bool is_transposed, int i, int k)
+{
+    return is_transposed ? matrix[k * columns + i] : matrix[i * columns + k];
+}
+
+/* out [rows x rows] = m in [inner x inner] m^T, where m [rows x inner] is the matrix or its
+ * transpose. */
+static void sandwich(int rows, int inner, const double *matrix, bool is_transposed,
+                     const double *in, double *ret_out)
+{
+    double half[36];
+    int columns = is_transposed ? rows : inner;
+    for (int i = 0; i < rows * inner; i++) {
+        half[i] = 0.0;
+        for (int k = 0; k < inner; k++) {
+            half[i] += entry(matrix, columns, is_transposed, i / inner, k) *
+                       in[k * inner + i % inner];
+        }
+    }
+    for (int i = 0; i < rows * rows; i++) {
+        ret_out[i] = 0.0;
+        for (int k = 0; k < inner; k++) {
+            ret_out[i] += half[i / rows * inner + k] *
+                          entry(matrix, columns, is_transposed, i % rows, k);
+        }
+    }
+}
+
+/* |x| of channel c at a place, 0 outside. */
+static double value_at(const struct wa_reference_shape *s, const double *x, int c, int row,
+                       int column, int n)
+{
+    bool is_inside = row >= 0 && row < s->in_rows && column >= 0 && column < s->in_columns;
+    return is_inside ? fabs(x[((size_t)(c * s->in_rows + row) * (size_t)s->in_columns +
+                               (size_t)column) *
+                                  (size_t)s->batch +
+                              (size_t)n])
+                     : 0.0;
+}
+
+/* The i-th tile of the images of a batch: row, column and item. */
+struct tile {
+    int row, column, item;
+};
+
+static size_t tile_count(const struct wa_reference_shape *s)
+{
+    return (size_t)(s->in_rows / 4) * (size_t)(s->in_columns / 4) * (size_t)s->batch;
+}
+
+static struct tile tile_at(const struct wa_reference_shape *s, size_t i)
+{
+    int item = (int)(i % (size_t)s->batch);
+    int number = (int)(i / (size_t)s->batch);
+    int across = s->in_columns / 4;
+    return (struct tile){.row = number / across * 4, .column = number % across * 4, .item = item};
+}
+
+/* |B|^T |d| |B| of a tile of a channel, and |A| |dz| |A|^T. */
+static void transform_input(const struct wa_reference_shape *s, const double *x, int channel,
+                            struct tile tile, double ret_v[36])
+{
+    double d[36];
+    for (int i = 0; i < 36; i++) {
+        d[i] = value_at(s, x, channel, tile.row + i / 6 - 1, tile.column + i % 6 - 1, tile.item);
+    }
+    sandwich(6, 6, &abs_b[0][0], false, d, ret_v);
+}
+
+static void transform_gradient(const struct wa_reference_shape *s, const double *dz, int channel,
+                               struct tile tile, double ret_u[36])
+{
+    double d[16];
+    for (int i = 0; i < 16; i++) {
+        d[i] = value_at(s, dz, channel, tile.row + i / 4, tile.column + i % 4, tile.item);
+    }
+    sandwich(6, 4, &abs_a[0][0], true, d, ret_u);
+}
+
+/* The weights |w| from a channel of the sum to an output, taps turned by half on the way back. */
+static void kernel_of(const struct wa_reference_shape *s, const double *w, int output, int channel,
+                      bool is_backward, double ret_g[9])
+{
+    for (int tap = 0; tap < 9; tap++) {
+        int out = is_backward ? channel : output;
+        int in = is_backward ? output : channel;
+        int from = is_backward ? 8 - tap : tap;
+        ret_g[tap] = fabs(w[(size_t)(out * 9 + from) * (size_t)s->in_channels + (size_t)in]);
+    }
+}
+
+/* One tile of one item for one output. */
+static void bound_tile(const struct wa_reference_shape *s, const double *w, const double *x,
+                       bool is_backward, int output, struct tile tile, double ret_y[16])
+{
+    int channels = is_backward ? s->out_channels : s->in_channels;
+    double products[36] = {0};
+    for (int c = 0; c < channels; c++) {
+        double g[9];
+        double u[36];
+        double v[36];
+        kernel_of(s, w, output, c, is_backward, g);
+        sandwich(6, 3, &abs_g[0][0], false, g, u);
+        transform_input(s, x, c, tile, v);
+        for (int i = 0; i < 36; i++) {
+            products[i] += u[i] * v[i];
+        }
+    }
+    sandwich(4, 6, &abs_a[0][0], false, products, ret_y);
+    for (int i = 0; i < 16; i++) {
+        ret_y[i] *= wa_reference_rounding((size_t)channels) + 24.0 * 0x1p-24;
+    }
+}
+
+void wa_reference_winograd_bound(const struct wa_reference_shape *shape, const double *w,
+                                 const double *x, bool is_backward, double *ret_bounds)
+{
+    int outputs = is_backward ? shape->in_channels : shape->out_channels;
+    for (int o = 0; o < outputs; o++) {
+        for (size_t t = 0; t < tile_count(shape); t++) {
+            struct tile tile = tile_at(shape, t);
+            double y[16];
+            bound_tile(shape, w, x, is_backward, o, tile, y);
+            for (int i = 0; i < 16; i++) {
+                int place = (o * shape->in_rows + tile.row + i / 4) * shape->in_columns +
+                            tile.column + i % 4;
+                ret_bounds[(size_t)place * (size_t)shape->batch + (size_t)tile.item] = y[i];
+            }
+        }
+    }
+}
+
+void wa_reference_winograd_gradient_bound(const struct wa_reference_shape *shape, const double *x,
+                                          const double *dz, double *ret_bounds)
+{
+    size_t tiles = tile_count(shape);
+    for (int pair = 0; pair < shape->out_channels * shape->in_channels; pair++) {
+        int out = pair / shape->in_channels;
+        int in = pair % shape->in_channels;
+        double products[36] = {0};
+        double bounds[9];
+        for (size_t t = 0; t < tiles; t++) {
+            double u[36];
+            double v[36];
+            transform_input(shape, x, in, tile_at(shape, t), v);
+            transform_gradient(shape, dz, out, tile_at(shape, t), u);
+            for (int i = 0; i < 36; i++) {
+                products[i] += u[i] * v[i];
+            }
+        }
+        sandwich(3, 6, &abs_g[0][0], true, products, bounds);
+        for (int tap = 0; tap < 9; tap++) {
+            ret_bounds[(size_t)(out * 9 + tap) * (size_t)shape->in_channels + (size_t)in] =
+                bounds[tap] * (wa_reference_rounding(tiles) + 24.0 * 0x1p-24);
+        }
+    }
+}
+
+/* ---- Weight gradient ------------------------------------------------------------------------ */
+
 static void add_weight_gradient(const struct wa_reference_shape *s, const struct meeting *meeting,
                                 const double *x, const double *dz, double *ret_dw,
                                 double *ret_magnitude)

@@ -37,6 +37,17 @@ void wa_reference_forward(const struct wa_reference_shape *shape, const double *
 void wa_reference_backward(const struct wa_reference_shape *shape, const double *w,
                            const double *dz, double *ret_g, double *ret_magnitude);
 
+/* For 3 x 3, stride 1, sides that are multiples of four: how much rounding F(4 x 4, 3 x 3) Winograd
+ * products may show in each output, forward or (`is_backward`) for the gradient at the input. It is
+ * |A|^T [sum over channels of |G| |g| |G|^T times |B|^T |d| |B|] |A| (Lavin & Gray, arXiv 1509.09308,
+ * section 4.3) times the rounding of that sum and of the three transforms: two passes each, four
+ * roundings a pass. */
+void wa_reference_winograd_bound(const struct wa_reference_shape *shape, const double *w,
+                                 const double *x, bool is_backward, double *ret_bounds);
+/* Likewise for the weight gradient, |G|^T [sum over tiles of |B|^T |d| |B| times |A| |dz| |A|^T] |G|. */
+void wa_reference_winograd_gradient_bound(const struct wa_reference_shape *shape, const double *x,
+                                          const double *dz, double *ret_bounds);
+
 /* Gradient of the weights, and of the biases: sums of dz. */
 void wa_reference_weight_gradient(const struct wa_reference_shape *shape, const double *x,
                                   const double *dz, double *ret_dw, double *ret_magnitude);

@@ -23,7 +23,7 @@
 #define OUTPUT_NAME ".stdout"
 #define ERRORS_NAME ".stderr"
 
-enum { CANNOT_START = 127, AWAIT_MS = 60000, AWAIT_STEP_MS = 5 };
+enum { CANNOT_START = 127, AWAIT_MS = 60000, AWAIT_STEP_MS = 5, NPY_HEAD = 128 };
 
 int wa_tested_set_up(void **state)
 {
@@ -87,12 +87,12 @@ static void become(const struct wa_tested_program *tested, const char *const *ar
     enum { MOST_ARGUMENTS = 64 };
     char *argv[MOST_ARGUMENTS] = {(char *)(uintptr_t)tested->program};
     for (size_t i = 0; arguments[i] && i + 2 < MOST_ARGUMENTS; i++) {
-        argv[i + 1] = (char *)(uintptr_t)arguments[i]; /* execv changes none */
+        argv[i + 1] = (char *)(uintptr_t)arguments[i]; /* exec changes none */
     }
     if (chdir(tested->folder.path) == 0 && set_variables(tested) &&
         redirect("/dev/null", STDIN_FILENO) && redirect(OUTPUT_NAME, STDOUT_FILENO) &&
         redirect(ERRORS_NAME, STDERR_FILENO) && limit_files(tested->file_limit_bytes)) {
-        (void)execv(tested->program, argv);
+        (void)execvp(tested->program, argv);
     }
     _exit(CANNOT_START);
 }
@@ -118,7 +118,8 @@ int wa_tested_wait(struct wa_tested_program *tested, pid_t process)
     tested->errors = wa_tested_read(tested, ERRORS_NAME, NULL);
     int result = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     if (result != 0) {
-        print_message("walign ended with %d: %s\n", result, tested->errors);
+        print_message("walign ended with %d: %s%s", result, tested->errors,
+                      strchr(tested->errors, '\n') ? "" : "\n");
     }
     return result;
 }
@@ -191,6 +192,27 @@ void wa_tested_write_json(struct wa_tested_program *tested, const char *name, co
     }
     wa_tested_write(tested, name, json, strlen(json));
     free(json);
+}
+
+/* Magic, version, length of the header, header filled up with spaces, data. */
+void wa_tested_write_npy(struct wa_tested_program *tested, const char *name, const char *type,
+                         const char *shape, const void *data, size_t size)
+{
+    unsigned char *file = malloc(NPY_HEAD + size);
+    assert_non_null(file);
+    memset(file, ' ', NPY_HEAD);
+    memcpy(file, "\x93NUMPY\x01\x00", 8);
+    file[8] = NPY_HEAD - 10;
+    file[9] = 0;
+    char header[NPY_HEAD - 10];
+    int length = snprintf(header, sizeof header,
+                          "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type, shape);
+    assert_in_range(length, 1, sizeof header - 2);
+    memcpy(file + 10, header, (size_t)length);
+    file[NPY_HEAD - 1] = '\n';
+    memcpy(file + NPY_HEAD, data, size);
+    wa_tested_write(tested, name, file, NPY_HEAD + size);
+    free(file);
 }
 
 void wa_tested_expect_equal(struct wa_tested_program *tested, const char *a, const char *b)

@@ -12,7 +12,7 @@ enum { WA_TESTED_VARIABLES = 8 };
 
 struct wa_tested_program {
     struct wa_data_folder folder; /* the working folder of every run */
-    const char *program;          /* full path; a test may set another one */
+    const char *program;          /* a test may set another one, as a shell would find it */
     /* Changed in every run's environment: "NAME=value", or "NAME" to unset it; ends with NULL. */
     const char *environment[WA_TESTED_VARIABLES + 1];
     size_t file_limit_bytes; /* no run can write a larger file; 0: no limit */
@@ -50,6 +50,10 @@ void wa_tested_write(struct wa_tested_program *tested, const char *name, const v
 
 /* Writes JSON in which ' stands for ". */
 void wa_tested_write_json(struct wa_tested_program *tested, const char *name, const char *text);
+
+/* Writes a .npy file of version 1.0: type "|u1", shape "2, 4, 4, 1". */
+void wa_tested_write_npy(struct wa_tested_program *tested, const char *name, const char *type,
+                         const char *shape, const void *data, size_t size);
 
 /* Two files of the folder are the same byte for byte. */
 void wa_tested_expect_equal(struct wa_tested_program *tested, const char *a, const char *b);

@@ -1,0 +1,274 @@
+/* Matrix products through wa_matrix_product, own kernels and CLBlast alike, against the reference.
+ *
+ * Tolerance: wa_reference_rounding of the inner size, times the sum of the products' absolute values,
+ * and 2^-22 of what alpha and beta add.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "device_fixture.h"
+#include "matrix.h"
+#include "reference_operations.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+struct product {
+    int m, n, k;
+    bool a_is_transposed, b_is_transposed;
+    float alpha, beta;
+    size_t offset; /* of each operand */
+    int slack;     /* floats between rows */
+};
+
+/* A matrix in rows longer than needed, behind an offset; all that is not the matrix holds NaN, which
+ * would show. */
+struct operand {
+    int rows, columns, row;
+    size_t offset, floats;
+    float *values;
+    cl_mem memory;
+};
+
+static struct operand make_operand(struct wa_fixture *fixture, int rows, int columns,
+                                   const struct product *p)
+{
+    struct operand o = {.rows = rows, .columns = columns, .row = columns + p->slack,
+                        .offset = p->offset};
+    o.floats = o.offset + (size_t)o.row * (size_t)rows;
+    float *values = wa_fixture_random(fixture, o.floats);
+    for (size_t i = 0; i < o.floats; i++) {
+        bool is_inside =
+            i >= o.offset && (int)((i - o.offset) % (size_t)o.row) < columns;
+        values[i] = is_inside ? values[i] : wa_fixture_pattern();
+    }
+    o.values = values;
+    o.memory = wa_fixture_input(fixture, values, o.floats);
+    return o;
+}
+
+static double *dense(struct wa_fixture *fixture, const struct operand *o, const float *values)
+{
+    double *wide = wa_fixture_allocate(fixture, (size_t)o->rows * (size_t)o->columns, sizeof *wide);
+    for (int r = 0; r < o->rows; r++) {
+        for (int c = 0; c < o->columns; c++) {
+            wide[r * o->columns + c] =
+                (double)values[o->offset + (size_t)r * (size_t)o->row + (size_t)c];
+        }
+    }
+    return wide;
+}
+
+static struct wa_matrix_operand as_operand(const struct operand *o, bool is_transposed)
+{
+    return (struct wa_matrix_operand){o->memory, o->offset, o->row, is_transposed};
+}
+
+static void expect_surroundings(struct wa_fixture *fixture, const struct operand *c,
+                                const float *values)
+{
+    for (size_t i = 0; i < c->floats; i++) {
+        bool is_inside =
+            i >= c->offset && (int)((i - c->offset) % (size_t)c->row) < c->columns;
+        if (wa_fixture_is_pattern(values[i]) == is_inside) {
+            print_error("%s: float %zu is %s\n", fixture->subject, i,
+                        is_inside ? "not written" : "outside and was written");
+            fail();
+        }
+    }
+}
+
+static void check_product(struct wa_fixture *fixture, struct wa_matrix *matrix,
+                          const struct product *p)
+{
+    (void)snprintf(fixture->subject, sizeof fixture->subject,
+                   "%s %d x %d x %d%s%s, alpha %g, beta %g, offset %zu, slack %d",
+                   matrix->library == WA_MATRIX_OWN ? "own" : "CLBlast", p->m, p->n, p->k,
+                   p->a_is_transposed ? " a^T" : "", p->b_is_transposed ? " b^T" : "",
+                   (double)p->alpha, (double)p->beta, p->offset, p->slack);
+    bool at = p->a_is_transposed;
+    bool bt = p->b_is_transposed;
+    struct operand a = make_operand(fixture, at ? p->k : p->m, at ? p->m : p->k, p);
+    struct operand b = make_operand(fixture, bt ? p->n : p->k, bt ? p->k : p->n, p);
+    struct operand c = make_operand(fixture, p->m, p->n, p);
+    size_t count = (size_t)p->m * (size_t)p->n;
+    double *expected = wa_fixture_allocate(fixture, count, sizeof *expected);
+    double *bounds = wa_fixture_allocate(fixture, count, sizeof *bounds);
+    wa_reference_product(p->m, p->n, p->k, dense(fixture, &a, a.values), at,
+                         dense(fixture, &b, b.values), bt, expected, bounds);
+    double *before = dense(fixture, &c, c.values);
+    double alpha = (double)p->alpha;
+    double beta = (double)p->beta;
+    for (size_t i = 0; i < count; i++) {
+        expected[i] = alpha * expected[i] + (p->beta != 0.0f ? beta * before[i] : 0.0);
+        bounds[i] = fabs(alpha) * bounds[i] * wa_reference_rounding((size_t)p->k) +
+                    0x1p-22 * (fabs(expected[i]) + fabs(beta * before[i]));
+    }
+    WA_FIXTURE_CHECK(fixture,
+                     wa_matrix_product(matrix, p->m, p->n, p->k, p->alpha, as_operand(&a, at),
+                                       as_operand(&b, bt), p->beta, as_operand(&c, false),
+                                       &fixture->err));
+    float *actual = wa_fixture_read(fixture, c.memory, c.floats);
+    wa_fixture_compare(fixture, "c", count, dense(fixture, &c, actual), expected, bounds);
+    expect_surroundings(fixture, &c, actual);
+    wa_fixture_clear(fixture);
+}
+
+static const enum wa_matrix_library libraries[] = {WA_MATRIX_OWN, WA_MATRIX_CLBLAST};
+static const bool transpositions[][2] = {{false, false}, {true, false}, {false, true}};
+
+static struct wa_matrix open_matrix(struct wa_fixture *fixture, enum wa_matrix_library library)
+{
+    struct wa_matrix matrix;
+    WA_FIXTURE_CHECK(fixture,
+                     wa_matrix_init(&matrix, &fixture->engine, library, &fixture->err));
+    return matrix;
+}
+
+/* Each size in each place; offsets and row lengths in turn. */
+static void check_sizes(struct wa_fixture *fixture, enum wa_matrix_library library)
+{
+    static const int sizes[] = {1, 7, 33, 100, 257};
+    struct wa_matrix matrix = open_matrix(fixture, library);
+    for (size_t t = 0; t < LENGTH(transpositions); t++) {
+        for (size_t i = 0; i < LENGTH(sizes) * LENGTH(sizes); i++) {
+            size_t m = i % LENGTH(sizes);
+            size_t n = i / LENGTH(sizes);
+            const struct product p = {.m = sizes[m],
+                                      .n = sizes[n],
+                                      .k = sizes[(m + 2 * n + 1) % LENGTH(sizes)],
+                                      .a_is_transposed = transpositions[t][0],
+                                      .b_is_transposed = transpositions[t][1],
+                                      .alpha = i % 2 ? 1.0f : 0.37f,
+                                      .beta = i % 3 ? 0.0f : -1.5f,
+                                      .offset = i % 4 * 5,
+                                      .slack = i % 5 ? 0 : 3};
+            check_product(fixture, &matrix, &p);
+        }
+    }
+    wa_matrix_finish(&matrix);
+}
+
+static void test_own_kernels(void **state)
+{
+    check_sizes(*state, WA_MATRIX_OWN);
+}
+
+static void test_clblast(void **state)
+{
+    check_sizes(*state, WA_MATRIX_CLBLAST);
+}
+
+static void test_own_kernels_on_other_vectors(void **state)
+{
+    static const int blockings[][2] = {{8, 4}, {4, 4}};
+    struct wa_fixture *fixture = *state;
+    for (size_t i = 0; i < LENGTH(blockings); i++) {
+        fixture->engine.vector_width = blockings[i][0];
+        fixture->engine.output_block = blockings[i][1];
+        check_sizes(fixture, WA_MATRIX_OWN);
+    }
+}
+
+/* A readout's products: ten classes by a batch in lanes, and its weight gradient. */
+static void test_readout_shapes(void **state)
+{
+    static const struct product products[] = {
+        {10, 100, 512, false, false, 0.044f, 0.0f, 12345, 0},
+        {512, 100, 10, true, false, 0.044f, 0.0f, 12345, 0},
+        {10, 512, 100, false, true, 0.044f, 0.0f, 0, 0},
+        {6272, 20, 10, false, false, 1.0f, 0.0f, 0, 0},
+    };
+    struct wa_fixture *fixture = *state;
+    for (size_t l = 0; l < LENGTH(libraries); l++) {
+        struct wa_matrix matrix = open_matrix(fixture, libraries[l]);
+        for (size_t i = 0; i < LENGTH(products); i++) {
+            check_product(fixture, &matrix, &products[i]);
+        }
+        wa_matrix_finish(&matrix);
+    }
+}
+
+static void test_same_bits_twice(void **state)
+{
+    struct wa_fixture *fixture = *state;
+    const struct product p = {.m = 33, .n = 100, .k = 257, .alpha = 1.0f, .slack = 3};
+    for (size_t l = 0; l < LENGTH(libraries); l++) {
+        struct wa_matrix matrix = open_matrix(fixture, libraries[l]);
+        struct operand a = make_operand(fixture, p.m, p.k, &p);
+        struct operand b = make_operand(fixture, p.k, p.n, &p);
+        float *results[2];
+        for (int i = 0; i < 2; i++) {
+            struct operand c = make_operand(fixture, p.m, p.n, &p);
+            WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, p.m, p.n, p.k, 1.0f,
+                                                        as_operand(&a, false),
+                                                        as_operand(&b, false), 0.0f,
+                                                        as_operand(&c, false), &fixture->err));
+            results[i] = wa_fixture_read(fixture, c.memory, c.floats);
+        }
+        assert_memory_equal(results[0], results[1],
+                            (size_t)p.m * (size_t)(p.n + p.slack) * sizeof(float));
+        wa_matrix_finish(&matrix);
+    }
+}
+
+/* Only the row and the column of a NaN are NaN; beta 0 does not read c, whatever it holds. */
+static void test_nan_comes_through(void **state)
+{
+    enum { SIZE = 33 };
+    struct wa_fixture *fixture = *state;
+    const struct product p = {.m = SIZE, .n = SIZE, .k = SIZE};
+    for (size_t l = 0; l < LENGTH(libraries); l++) {
+        struct wa_matrix matrix = open_matrix(fixture, libraries[l]);
+        struct operand a = make_operand(fixture, SIZE, SIZE, &p);
+        a.values[5 * SIZE + 20] = NAN;
+        a.memory = wa_fixture_input(fixture, a.values, a.floats);
+        struct operand b = make_operand(fixture, SIZE, SIZE, &p);
+        cl_mem c = wa_fixture_output(fixture, SIZE * SIZE);
+        WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, SIZE, SIZE, SIZE, 1.0f,
+                                                    as_operand(&a, false), as_operand(&b, false),
+                                                    0.0f, (struct wa_matrix_operand){c, 0, SIZE, false},
+                                                    &fixture->err));
+        float *values = wa_fixture_read(fixture, c, SIZE * SIZE);
+        for (int i = 0; i < SIZE * SIZE; i++) {
+            assert_true((isnan(values[i]) != 0) == (i / SIZE == 5));
+        }
+        wa_fixture_expect_tail(fixture, c, SIZE * SIZE);
+        wa_matrix_finish(&matrix);
+    }
+}
+
+static void test_two_transposed_are_refused(void **state)
+{
+    struct wa_fixture *fixture = *state;
+    for (size_t l = 0; l < LENGTH(libraries); l++) {
+        struct wa_matrix matrix = open_matrix(fixture, libraries[l]);
+        struct wa_matrix_operand none = {NULL, 0, 1, true};
+        fixture->err = (struct wa_error){0};
+        assert_int_equal(wa_matrix_product(&matrix, 1, 1, 1, 1.0f, none, none, 0.0f, none,
+                                           &fixture->err),
+                         WA_E_UNSUPPORTED);
+        assert_non_null(strstr(fixture->err.message, "transposed"));
+        wa_matrix_finish(&matrix);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WA_FIXTURE_TEST(test_own_kernels),
+        WA_FIXTURE_TEST(test_clblast),
+        WA_FIXTURE_TEST(test_own_kernels_on_other_vectors),
+        WA_FIXTURE_TEST(test_readout_shapes),
+        WA_FIXTURE_TEST(test_same_bits_twice),
+        WA_FIXTURE_TEST(test_nan_comes_through),
+        WA_FIXTURE_TEST(test_two_transposed_are_refused),
+    };
+    return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);
+}

@@ -1,0 +1,280 @@
+/* Every kernel on tiny shapes, for Oclgrind (data races, uninitialised memory, bounds): whole training
+ * steps of each rule on both paths, and what they leave out. Values are not looked at here; that each
+ * kernel of kernels/ ran is.
+ */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "kernel_sources.h"
+#include "matrix.h"
+#include "session_fixture.h"
+
+#define LENGTH(array) (sizeof(array) / sizeof *(array))
+
+static const char *const rules[] = {"backprop", "align-zero", "align-ada", "align-prop",
+                                    "fa",       "dfa",        "last-layer"};
+
+/* ---- Which kernels ran ---------------------------------------------------------------------- */
+
+enum { MAX_LAUNCHED = 128, NAME_BYTES = 64 };
+
+struct launched {
+    const struct wa_engine *engine;
+    size_t count;
+    struct {
+        enum wa_path path;
+        char name[NAME_BYTES];
+    } kernels[MAX_LAUNCHED];
+};
+
+/* `path` 0: on either. */
+static bool has_run(const struct launched *launched, int path, const char *name)
+{
+    for (size_t i = 0; i < launched->count; i++) {
+        if ((path == 0 || (int)launched->kernels[i].path == path) &&
+            strcmp(launched->kernels[i].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void note_launch(void *context, const char *kernel, cl_event event)
+{
+    struct launched *launched = context;
+    enum wa_path path = launched->engine->path;
+    (void)event;
+    if (!has_run(launched, (int)path, kernel) && launched->count < MAX_LAUNCHED) {
+        launched->kernels[launched->count].path = path;
+        (void)snprintf(launched->kernels[launched->count].name, NAME_BYTES, "%s", kernel);
+        launched->count++;
+    }
+}
+
+/* The name of the next kernel that a file's text defines; NULL at the end. */
+static const char *next_kernel(const char *text, char ret_name[NAME_BYTES])
+{
+    const char *start = text;
+    for (; *start; start++) {
+        bool is_line_start = start == text || start[-1] == '\n';
+        if (is_line_start && (strncmp(start, "__kernel ", 9) == 0 || strncmp(start, "KERNEL ", 7) == 0)) {
+            const char *type = strstr(start, "void");
+            const char *name = type ? type + 4 + strspn(type + 4, " \n") : NULL;
+            size_t length = name ? strcspn(name, "(") : 0;
+            assert_in_range(length, 1, NAME_BYTES - 1);
+            memcpy(ret_name, name, length);
+            ret_name[length] = '\0';
+            return name + length;
+        }
+    }
+    return NULL;
+}
+
+static void expect_all_ran(const struct launched *launched)
+{
+    size_t missing = 0;
+    size_t found = 0;
+    for (size_t i = 0; i < wa_kernel_sources_count; i++) {
+        const struct wa_kernel_source *source = &wa_kernel_sources[i];
+        int path = strncmp(source->name, "cpu_", 4) == 0   ? WA_PATH_CPU
+                   : strncmp(source->name, "gpu_", 4) == 0 ? WA_PATH_GPU
+                                                           : 0;
+        char name[NAME_BYTES];
+        for (const char *at = source->text; (at = next_kernel(at, name));) {
+            found++;
+            if (!has_run(launched, path, name)) {
+                print_error("kernel '%s' of %s never ran here\n", name, source->name);
+                missing++;
+            }
+        }
+    }
+    assert_true(found > 20);
+    assert_int_equal(missing, 0);
+}
+
+/* ---- Steps ---------------------------------------------------------------------------------- */
+
+static struct wa_session_shape tiny_shape(const char *rule)
+{
+    return (struct wa_session_shape){
+        .rule = rule,
+        .rule_options = strcmp(rule, "dfa") == 0 ? "{\"feedback\": \"position\"}" : NULL,
+        .optimizer_options = "{\"learning_rate\": 1.0}",
+        .architecture_options = "{\"width\": 3, \"kernels\": [3, 2], \"strides\": [1, 2]}",
+        .batch = 5,
+        .rows = 6,
+        .columns = 6,
+        .channels = 1,
+        .classes = 4,
+        .element = WA_ELEMENT_U8,
+        .seed = 7};
+}
+
+/* Two training steps, as the second one reads what the first one left, and an evaluation. */
+static void step(struct wa_fixture *fixture, const struct wa_session_shape *shape)
+{
+    struct wa_session_under_test test;
+    size_t count = 0;
+    struct wa_session_result results[WA_SESSION_SLOTS];
+    uint32_t *labels = wa_session_labels(fixture, shape);
+    size_t values = (size_t)shape->rows * (size_t)shape->columns * (size_t)shape->channels;
+    const void *items = shape->element == WA_ELEMENT_U8
+                            ? (void *)wa_session_images(fixture, shape, labels)
+                            : (void *)wa_fixture_random(fixture, values * (size_t)shape->batch);
+    wa_session_open(fixture, shape, &test);
+    assert_true(isfinite(wa_session_steps(&test, items, labels, 1, 2)) != 0);
+    WA_FIXTURE_CHECK(fixture, wa_session_evaluate(test.session, items, labels, &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_session_collect(test.session, results, &count, &fixture->err));
+    assert_true(isfinite(results[0].loss) != 0);
+    wa_session_close(&test);
+    wa_fixture_clear(fixture);
+}
+
+static void step_rules(struct wa_fixture *fixture)
+{
+    for (size_t r = 0; r < LENGTH(rules); r++) {
+        struct wa_session_shape shape = tiny_shape(rules[r]);
+        step(fixture, &shape);
+    }
+    struct wa_session_shape pooled = tiny_shape("dfa");
+    pooled.rule_options = "{\"feedback\": \"pooled\"}";
+    pooled.element = WA_ELEMENT_F32;
+    step(fixture, &pooled);
+}
+
+static void step_widths(struct wa_fixture *fixture, const char *const *architectures, size_t count,
+                        int side)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct wa_session_shape shape = tiny_shape("backprop");
+        shape.architecture_options = architectures[i];
+        shape.rows = shape.columns = side;
+        step(fixture, &shape);
+    }
+}
+
+static void use_vectors(struct wa_fixture *fixture, int width)
+{
+    fixture->engine.vector_width = width;
+    fixture->engine.output_block = width == 16 ? 8 : 4;
+}
+
+static void run_cpu_path(struct wa_fixture *fixture)
+{
+    /* 1, 2 and 4 vectors of outputs in weight gradients, direct and Winograd's */
+    static const char *const widths[] = {
+        "{\"width\": 6, \"kernels\": [3, 3], \"strides\": [1, 1]}",
+        "{\"width\": 13, \"kernels\": [3, 3], \"strides\": [1, 1]}"};
+    static const char *const narrow[] = {
+        "{\"width\": 3, \"kernels\": [3, 3], \"strides\": [1, 1]}"};
+    static const char *const strided[] = {
+        "{\"width\": 9, \"kernels\": [5, 3], \"strides\": [2, 2]}"};
+    use_vectors(fixture, 4);
+    step_rules(fixture);
+    step_widths(fixture, widths, LENGTH(widths), 5);
+    fixture->engine.convolution = WA_CONVOLUTION_WINOGRAD;
+    step_widths(fixture, widths, LENGTH(widths), 4);
+    step_widths(fixture, narrow, LENGTH(narrow), 8);
+    use_vectors(fixture, 8);
+    step_widths(fixture, narrow, LENGTH(narrow), 4);
+    use_vectors(fixture, 16);
+    step_widths(fixture, narrow, LENGTH(narrow), 4);
+    fixture->engine.convolution = WA_CONVOLUTION_DIRECT;
+    step_widths(fixture, strided, LENGTH(strided), 7);
+}
+
+static void run_gpu_path(struct wa_fixture *fixture)
+{
+    /* each kind of tile */
+    static const char *const widths[] = {
+        "{\"width\": 12, \"kernels\": [3, 3], \"strides\": [1, 2]}",
+        "{\"width\": 20, \"kernels\": [3, 2], \"strides\": [2, 1]}",
+        "{\"width\": 40, \"kernels\": [2, 2], \"strides\": [2, 2]}"};
+    fixture->engine.path = WA_PATH_GPU;
+    step_rules(fixture);
+    step_widths(fixture, widths, LENGTH(widths), 4);
+}
+
+/* ---- The rest ------------------------------------------------------------------------------- */
+
+static void run_adam(struct wa_fixture *fixture)
+{
+    struct wa_session_shape shape = tiny_shape("backprop");
+    shape.optimizer = "adam";
+    shape.optimizer_options =
+        "{\"learning_rate\": 0.01, \"beta1\": 0.9, \"beta2\": 0.999, \"epsilon\": 1e-8}";
+    step(fixture, &shape);
+}
+
+static void run_products(struct wa_fixture *fixture)
+{
+    enum { M = 5, N = 23, K = 19, FLOATS = 600 };
+    static const bool transpositions[][2] = {{false, false}, {true, false}, {false, true}};
+    float *values = wa_fixture_random(fixture, FLOATS);
+    struct wa_matrix matrix;
+    WA_FIXTURE_CHECK(fixture,
+                     wa_matrix_init(&matrix, &fixture->engine, WA_MATRIX_OWN, &fixture->err));
+    for (size_t t = 0; t < LENGTH(transpositions); t++) {
+        bool at = transpositions[t][0];
+        bool bt = transpositions[t][1];
+        struct wa_matrix_operand a = {wa_fixture_input(fixture, values, FLOATS), 3, at ? M : K, at};
+        struct wa_matrix_operand b = {wa_fixture_input(fixture, values, FLOATS), 5, bt ? K : N, bt};
+        struct wa_matrix_operand c = {wa_fixture_input(fixture, values, FLOATS), 7, N + 1, false};
+        WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, M, N, K, 0.5f, a, b, (float)t, c,
+                                                    &fixture->err));
+    }
+    WA_FIXTURE_CHECK(fixture, wa_engine_finish(&fixture->engine, &fixture->err));
+    wa_matrix_finish(&matrix);
+}
+
+static void run_peak(struct wa_fixture *fixture)
+{
+    enum { ITEMS = 4, ROUNDS = 2 };
+    cl_kernel kernel = NULL;
+    struct wa_range range = {1, {ITEMS}, {1}};
+    cl_mem out = wa_fixture_output(fixture, ITEMS);
+    WA_FIXTURE_CHECK(fixture, wa_engine_kernel(&fixture->engine, "peak.cl", "peak",
+                                               "-D VECTOR=float4", &kernel, &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_engine_launch(&fixture->engine, kernel, &range, &fixture->err,
+                                               "miff", out, ROUNDS, 0.999, 1e-3));
+    float *values = wa_fixture_read(fixture, out, ITEMS);
+    for (int i = 0; i < ITEMS; i++) {
+        /* 24 chains of 4 lanes: chain c starts as c + item */
+        double expected = 0.0;
+        for (int c = 0; c < 24; c++) {
+            expected += 4.0 * (((c + i) * 0.999 + 1e-3) * 0.999 + 1e-3);
+        }
+        assert_true(fabs((double)values[i] - expected) <= 1e-5 * expected);
+    }
+    wa_fixture_expect_tail(fixture, out, ITEMS);
+    (void)clReleaseKernel(kernel);
+}
+
+static void test_every_kernel(void **state)
+{
+    struct wa_fixture *fixture = *state;
+    struct launched launched = {.engine = &fixture->engine};
+    fixture->engine.observer = note_launch;
+    fixture->engine.observer_context = &launched;
+    fixture->engine.path = WA_PATH_CPU;
+    run_cpu_path(fixture);
+    run_adam(fixture);
+    run_products(fixture);
+    run_gpu_path(fixture);
+    run_products(fixture);
+    run_peak(fixture);
+    expect_all_ran(&launched);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {WA_FIXTURE_TEST(test_every_kernel)};
+    return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);
+}
