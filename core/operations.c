@@ -189,7 +189,7 @@ static wa_status make_byte_table(struct wa_operations *operations, struct wa_err
                                  "the table of pixel values", &operations->byte_table, err);
 }
 
-/* Groups of the kernels of step.cl: CPUs get one work-item with much to do, GPUs many with little. */
+/* Groups of step.cl's kernels: CPUs get one work-item with much to do, GPUs many with little. */
 static void choose_groups(struct wa_operations *operations)
 {
     const struct wa_engine *engine = operations->engine;
@@ -289,9 +289,10 @@ wa_status wa_operations_arrange(struct wa_operations *operations, cl_mem weights
     bool is_gpu = operations->engine->path == WA_PATH_GPU;
     int chunks = is_gpu ? a->columns : 1;
     struct wa_range range = spread(operations, a->items * (size_t)chunks);
-    wa_status status = wa_engine_launch(operations->engine, operations->arrange, &range, err, "mmmmiii",
-                            weights, arranged, a->forms, a->taps, a->form_count,
-                            wa_operations_blocking(operations->engine).outputs, chunks);
+    wa_status status =
+        wa_engine_launch(operations->engine, operations->arrange, &range, err, "mmmmiii", weights,
+                         arranged, a->forms, a->taps, a->form_count,
+                         wa_operations_blocking(operations->engine).outputs, chunks);
     return status == WA_OK && operations->path->arrange_more
                ? operations->path->arrange_more(operations, is_backward, arranged, err)
                : status;
@@ -317,13 +318,13 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     wa_status status = WA_OK;
     if (element == WA_ELEMENT_U8) {
         status = wa_engine_launch(operations->engine, operations->load_bytes, &range, err,
-                                "mmmiiiiiiiiii", items, operations->byte_table, x, model->batch,
-                                rows, columns, channels, model->lanes, in.base, in.plane, in.row,
-                                chunk, chunk_columns);
+                                  "mmmiiiiiiiiii", items, operations->byte_table, x, model->batch,
+                                  rows, columns, channels, model->lanes, in.base, in.plane, in.row,
+                                  chunk, chunk_columns);
     } else {
         status = wa_engine_launch(operations->engine, operations->load_floats, &range, err,
-                            "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
-                            model->lanes, in.base, in.plane, in.row, chunk, chunk_columns);
+                                  "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
+                                  model->lanes, in.base, in.plane, in.row, chunk, chunk_columns);
     }
     return status == WA_OK && operations->path->note_images
                ? operations->path->note_images(operations, x, err)

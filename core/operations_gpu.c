@@ -224,8 +224,8 @@ static wa_status make_kernels(struct wa_operations *operations, struct wa_error 
 
 /* ---- Tables --------------------------------------------------------------------------------- */
 
-/* Where in x the values of each (channel, tap) lie, counted from a place: channels of a job outside,
- * as arranged weights have it, or taps outside, as a weights set has it. */
+/* Where in x the values of each (channel, tap) lie, counted from a place: channels of a job
+ * outside, as arranged weights have it, or taps outside, as a weights set has it. */
 static wa_status upload_sources(struct wa_engine *engine, const struct wa_convolution *c,
                                 bool taps_outside, cl_mem *ret_sources, struct wa_error *err)
 {

@@ -1,6 +1,6 @@
 /* Inside the operations: what operations.c shares with the paths' files, operations_cpu.c and
- * operations_gpu.c. A path owns its kernels, tables and launches; the public functions, the order of
- * weights, matrix products and the kernels of step.cl are shared.
+ * operations_gpu.c. A path owns its kernels, tables and launches; the public functions, the order
+ * of weights, matrix products and the kernels of step.cl are shared.
  */
 #ifndef WALIGN_CORE_OPERATIONS_PRIVATE_H
 #define WALIGN_CORE_OPERATIONS_PRIVATE_H

@@ -28,8 +28,8 @@ struct wa_tiled_kernels {
 WA_MUST_CHECK wa_status wa_tile_fit(const struct wa_engine *engine, struct wa_tiled_kernels *tiled,
                                     struct wa_error *err);
 
-/* The spec by which wa_tile_kernels builds first, for wa_programs_prebuild. `buffer` holds the options
- * and must outlive the spec. */
+/* The spec by which wa_tile_kernels builds first, for wa_programs_prebuild. `buffer` holds the
+ * options and must outlive the spec. */
 struct wa_program_spec wa_tile_spec(const struct wa_engine *engine, struct wa_tiled_kernels tiled,
                                     char *buffer, size_t buffer_bytes);
 

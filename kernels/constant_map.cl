@@ -45,8 +45,9 @@ __kernel void map_layers(__global uchar *restrict map, __global const struct map
             for (int column = 0; column < k.out_columns; column++) {
                 int is_constant = has_any;
                 for (int t = 0; t < k.kernel_size * k.kernel_size && is_constant; t++) {
-                    int y = row * k.stride + t / k.kernel_size - k.pad_row;
-                    int x = column * k.stride + t % k.kernel_size - k.pad_column;
+                    int tap_row = t / k.kernel_size, tap_column = t - tap_row * k.kernel_size;
+                    int y = row * k.stride + tap_row - k.pad_row;
+                    int x = column * k.stride + tap_column - k.pad_column;
                     if (y >= 0 && y < k.in_rows && x >= 0 && x < k.in_columns) {
                         is_constant = map[k.from + y * k.in_columns + x];
                     }

@@ -81,8 +81,8 @@ KERNEL void convolution(__global const float *restrict x, __global const float *
 
     if (item < whole) {
         int segment = item / job.blocks;
-        int row = segment / job.columns, column = segment % job.columns;
-        int lane = item % job.blocks * BLOCK;
+        int row = segment / job.columns, column = segment - row * job.columns;
+        int lane = (item - segment * job.blocks) * BLOCK;
         __global const float *xs = x + job.x + row * job.x_row + column * job.x_column + lane;
         __global float *ys = y + job.y + row * job.y_row + column * job.y_column + lane;
         for (int c0 = 0; c0 < channels; c0 += channel_block) {
@@ -122,8 +122,8 @@ KERNEL void convolution(__global const float *restrict x, __global const float *
             /* past the end: the last piece again, which writes equal values twice */
             int piece = min((item - whole) * BLOCK_PIECES + p, last);
             int segment = piece / job.rest;
-            int row = segment / job.columns, column = segment % job.columns;
-            int lane = job.blocks * BLOCK + piece % job.rest * 4;
+            int row = segment / job.columns, column = segment - row * job.columns;
+            int lane = job.blocks * BLOCK + (piece - segment * job.rest) * 4;
             x_offset[p] = job.x + row * job.x_row + column * job.x_column + lane;
             y_offset[p] = job.y + row * job.y_row + column * job.y_column + lane;
         }

@@ -69,8 +69,8 @@ KERNEL void weight_gradient(__global const float *restrict a, __global const flo
                     }
                 }
                 for (int segment = visit; segment < visit_end; segment++) {
-                    int run = segment / k.cuts, cut = segment % k.cuts;
-                    int row = run / k.runs, column = run % k.runs;
+                    int run = segment / k.cuts, cut = segment - run * k.cuts;
+                    int row = run / k.runs, column = run - row * k.runs;
                     int lanes = cut == k.cuts - 1 ? k.run_lanes - cut * k.length : k.length;
                     __global const float *as = a + (size_t)c * a_plane + k.a + row * k.a_row +
                                                column * k.a_run + cut * k.length;

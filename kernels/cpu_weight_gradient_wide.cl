@@ -34,8 +34,8 @@ struct stretch {
 INLINE struct stretch find_stretch(const struct walk *k, int segment)
 {
     struct stretch s;
-    int run = segment / k->cuts, cut = segment % k->cuts;
-    int row = run / k->runs, column = run % k->runs;
+    int run = segment / k->cuts, cut = segment - run * k->cuts;
+    int row = run / k->runs, column = run - row * k->runs;
     s.lanes = cut == k->cuts - 1 ? k->run_lanes - cut * k->length : k->length;
     s.dz = k->dz + row * k->dz_row + column * k->dz_run + cut * k->length;
     s.a = k->a + row * k->a_row + column * k->a_run + cut * k->length;

@@ -189,8 +189,8 @@ INLINE void multiply_point(__global const float *restrict v, __global const floa
 /* Where lane l of a plane's tiles starts, in a tensor with these strides. */
 INLINE int tile_offset(int l, int lanes, int tiles_x, int row)
 {
-    int tile = l / lanes;
-    return tile / tiles_x * 4 * row + tile % tiles_x * 4 * lanes + l % lanes;
+    int tile = l / lanes, tile_row = tile / tiles_x;
+    return tile_row * 4 * row + (tile - tile_row * tiles_x) * 4 * lanes + l - tile * lanes;
 }
 
 INLINE void piece_offsets(int l, int lanes, int tiles_x, int row, int *offset)

@@ -1,5 +1,6 @@
 /* Batch norm per position and channel over the batch axis, ReLU and their gradients, and pooling,
- * on GPUs; what is computed, and of which layouts, is cpu_batch_norm.cl's. Built for one batch size.
+ * on GPUs; what is computed, and of which layouts, is cpu_batch_norm.cl's. Built for one batch
+ * size.
  *
  * A team of COLUMNS work-items has one position, its lanes in registers, in pieces of four lanes
  * that lie side by side; a group has ROWS teams, so neighbours read neighbours. Sums over a team go
@@ -59,22 +60,23 @@ INLINE float sum_team(float value, __local float *sums)
 }
 
 #define BEGIN                                                                                      \
-    const uint item = get_local_id(0);                                                              \
+    const uint item = get_local_id(0);                                                             \
     const int member = item % COLUMNS;                                                             \
     const int groups = (positions + ROWS - 1) / ROWS; /* of a channel */                           \
     const int group = get_group_id(0), c = group / groups;                                         \
-    const int position = (group - c * groups) * ROWS + (int)(item / COLUMNS);                             \
+    const int position = (group - c * groups) * ROWS + (int)(item / COLUMNS);                      \
     const bool is_used = position < positions;                                                     \
     const int row = position / columns, column = position - row * columns;
 
-#define OWN(i) (is_used && (i) * COLUMNS + member < POSITION_PIECES)
+#define OWN(i) (is_used && (i)*COLUMNS + member < POSITION_PIECES)
 
 /* h may be z. */
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 batch_norm_forward(__global const float *z, __global float *h, __global float *restrict a,
                    __global float *restrict inverse, __global const float *restrict weights,
-                   int bias_base, float scale, float epsilon, int normalize, int rectify, int keep_h,
-                   int positions, int columns, int z_plane, int a_base, int a_plane, int a_row)
+                   int bias_base, float scale, float epsilon, int normalize, int rectify,
+                   int keep_h, int positions, int columns, int z_plane, int a_base, int a_plane,
+                   int a_row)
 {
     __local float firsts[ROWS], sums[GROUP], square_sums[GROUP];
     BEGIN
@@ -84,7 +86,8 @@ batch_norm_forward(__global const float *z, __global float *h, __global float *r
     float4 v[EACH];
     UNROLL for (int i = 0; i < EACH; i++)
     {
-        v[i] = OWN(i) ? *(__global const float4 *)(z + at + (i * COLUMNS + member) * 4) : (float4)0.0f;
+        v[i] =
+            OWN(i) ? *(__global const float4 *)(z + at + (i * COLUMNS + member) * 4) : (float4)0.0f;
         v[i] = fma(v[i], (float4)scale, (float4)b);
     }
     float r = 1.0f;
@@ -131,9 +134,10 @@ batch_norm_forward(__global const float *z, __global float *h, __global float *r
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 batch_norm_backward(__global const float *restrict g, __global const float *h,
                     __global const float *slope_h, __global const float *restrict inverse,
-                    __global float *restrict dz, __global float *restrict bias_partial, float g_scale,
-                    float scale, int normalize, int rectify, int positions, int columns, int g_plane,
-                    int g_row, int g_column, int h_plane, int dz_base, int dz_plane, int dz_row)
+                    __global float *restrict dz, __global float *restrict bias_partial,
+                    float g_scale, float scale, int normalize, int rectify, int positions,
+                    int columns, int g_plane, int g_row, int g_column, int h_plane, int dz_base,
+                    int dz_plane, int dz_row)
 {
     __local float sums[GROUP], product_sums[GROUP], bias_sums[GROUP];
     BEGIN

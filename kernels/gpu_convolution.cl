@@ -28,14 +28,14 @@
 #define UNROLL _Pragma("unroll")
 
 struct job {
-    int first;            /* tiles of places in the jobs before */
-    int blocks;           /* pieces in a segment */
-    int rest;             /* 0 */
-    int rows, columns;    /* segments */
+    int first;         /* tiles of places in the jobs before */
+    int blocks;        /* pieces in a segment */
+    int rest;          /* 0 */
+    int rows, columns; /* segments */
     int x, x_row, x_column;
     int y, y_row, y_column;
     int taps, first_tap;
-    int weights;          /* of this job: [o/8][c][tap][8] */
+    int weights; /* of this job: [o/8][c][tap][8] */
 };
 
 /* Of the slice that begins at inner index k0. */
@@ -116,7 +116,10 @@ convolution(__global const float *restrict x, __global const float *restrict w,
     float4 sums[8][PIECES];
     UNROLL for (int o = 0; o < 8; o++)
     {
-        UNROLL for (int q = 0; q < PIECES; q++) { sums[o][q] = (float4)0.0f; }
+        UNROLL for (int q = 0; q < PIECES; q++)
+        {
+            sums[o][q] = (float4)0.0f;
+        }
     }
     float4 fetched_weights[WEIGHTS_EACH], fetched_places[PLACES_EACH];
     FETCH(0)

@@ -14,9 +14,9 @@
 /* Element (i, p) of a at i * a_row + p * a_column, (p, j) of b at p * b_row + j * b_column. What
  * lies side by side in memory is read by neighbours. */
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
-product(__global const float *restrict a, __global const float *restrict b, __global float *restrict c,
-        int m, int n, int k, int a_base, int a_row, int a_column, int b_base, int b_row, int b_column,
-        int c_base, int c_row, float alpha, float beta)
+product(__global const float *restrict a, __global const float *restrict b,
+        __global float *restrict c, int m, int n, int k, int a_base, int a_row, int a_column,
+        int b_base, int b_row, int b_column, int c_base, int c_row, float alpha, float beta)
 {
     __local float a_tile[SLICE * (TILE_M + 1)], b_tile[SLICE * (TILE_N + 1)];
     const uint item = get_local_id(0);
@@ -44,7 +44,8 @@ product(__global const float *restrict a, __global const float *restrict b, __gl
         }
         barrier(CLK_LOCAL_MEM_FENCE);
         for (int p = 0; p < SLICE; p++) {
-            const float a0 = a_tile[p * (TILE_M + 1) + row], a1 = a_tile[p * (TILE_M + 1) + ROWS + row];
+            const float a0 = a_tile[p * (TILE_M + 1) + row],
+                        a1 = a_tile[p * (TILE_M + 1) + ROWS + row];
             const float b0 = b_tile[p * (TILE_N + 1) + column];
             const float b1 = b_tile[p * (TILE_N + 1) + COLUMNS + column];
             s00 = fma(a0, b0, s00);

@@ -28,17 +28,17 @@
 /* A piece of four lanes of one row into four rows of a tile, at the row's column. */
 #define TURN(tile, width, e, piece)                                                                \
     {                                                                                              \
-        __local float *corner = (__local float *)tile + (e) % 4 * 4 * (width) * 4 + (e) / 4;       \
+        __local float *corner = (__local float *)tile + (e) % 4 * 4 * (width)*4 + (e) / 4;         \
         corner[0] = (piece).x;                                                                     \
-        corner[(width) * 4] = (piece).y;                                                           \
-        corner[(width) * 8] = (piece).z;                                                           \
-        corner[(width) * 12] = (piece).w;                                                          \
+        corner[(width)*4] = (piece).y;                                                             \
+        corner[(width)*8] = (piece).z;                                                             \
+        corner[(width)*12] = (piece).w;                                                            \
     }
 
 /* Where the places lie: rows of `columns` pixels of `lanes` lanes each, in dz and in x. */
 struct walk {
     int rows, columns, lanes;
-    int dz, dz_row;          /* dz's pixels lie side by side */
+    int dz, dz_row; /* dz's pixels lie side by side */
     int x, x_row, x_column;
     int parts;
 };
@@ -106,7 +106,10 @@ weight_gradient(__global const float *restrict x, __global const float *restrict
     float4 sums[8][PIECES];
     UNROLL for (int o = 0; o < 8; o++)
     {
-        UNROLL for (int q = 0; q < PIECES; q++) { sums[o][q] = (float4)0.0f; }
+        UNROLL for (int q = 0; q < PIECES; q++)
+        {
+            sums[o][q] = (float4)0.0f;
+        }
     }
     float4 fetched_dz[DZ_EACH], fetched_x[X_EACH];
     FETCH(first)
@@ -154,7 +157,8 @@ weight_gradient(__global const float *restrict x, __global const float *restrict
             const int out = out0 + row * 8 + o;
             const int source = source0 + (q * COLUMNS + column) * 4;
             if (out < outs) {
-                __global float *target = partial + ((size_t)part * outs + out) * source_count + source;
+                __global float *target =
+                    partial + ((size_t)part * outs + out) * source_count + source;
                 const float v[4] = {sums[o][q].x, sums[o][q].y, sums[o][q].z, sums[o][q].w};
                 UNROLL for (int s = 0; s < 4; s++)
                 {
@@ -172,8 +176,8 @@ weight_gradient(__global const float *restrict x, __global const float *restrict
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 weight_gradient_finish(__global const float *restrict partial,
                        __global const float *restrict bias_partial,
-                       __global float *restrict gradients, int base, int weights, int parts, int outs,
-                       int bias_parts, float bias_scale, int deep)
+                       __global float *restrict gradients, int base, int weights, int parts,
+                       int outs, int bias_parts, float bias_scale, int deep)
 {
     __local float sums[GROUP];
     const uint item = get_local_id(0);

@@ -36,7 +36,8 @@
 
 __kernel void load_bytes(__global const uchar *restrict items, __global const float *restrict table,
                          __global float *restrict x, int batch, int rows, int columns, int channels,
-                         int lanes, int x_base, int x_plane, int x_row, int chunk, int chunk_columns)
+                         int lanes, int x_base, int x_plane, int x_row, int chunk,
+                         int chunk_columns)
 {
     LOAD_ITEMS(uchar, FROM_TABLE)
 }
@@ -54,11 +55,12 @@ __kernel void load_floats(__global const float *restrict items, __global float *
  * is fixed; `sums` has room for two floats each. The loss goes to results[2 * slot], the count to
  * results[2 * slot + 1]. A loss that is not finite sets halted[0] to 1 and halted[1] to the slot:
  * updates stop, so that what went wrong first can still be looked at. */
-__kernel void output_error(__global const float *restrict outputs, __global const uint *restrict labels,
+__kernel void output_error(__global const float *restrict outputs,
+                           __global const uint *restrict labels,
                            __global const float *restrict bias, __global float *restrict error,
-                           __global float *restrict results, __global int *restrict halted, int batch,
-                           int classes, int lanes, int bias_base, float offset, int slot,
-                           __local float *restrict sums)
+                           __global float *restrict results,
+                           __global int *restrict halted, int batch, int classes, int lanes,
+                           int bias_base, float offset, int slot, __local float *restrict sums)
 {
     const int item = get_local_id(0), items = get_local_size(0);
     const float factor = 2.0f / ((float)batch * classes);
@@ -106,8 +108,8 @@ __kernel void output_error(__global const float *restrict outputs, __global cons
 }
 
 /* sums[k] = sum over lanes of values[k], one work-group a row, adding as output_error does. */
-__kernel void sum_rows(__global const float *restrict values, __global float *restrict sums, int base,
-                       int lanes, __local float *restrict parts)
+__kernel void sum_rows(__global const float *restrict values, __global float *restrict sums,
+                       int base, int lanes, __local float *restrict parts)
 {
     const int k = get_group_id(0), item = get_local_id(0), items = get_local_size(0);
     float s = 0.0f;
@@ -126,8 +128,8 @@ __kernel void sum_rows(__global const float *restrict values, __global float *re
 
 /* Weights [out][tap][in] to [block of `block` rows][column][tap][row in block], rows past the end
  * zero. Rows are outputs (forward) or inputs (backward to the data). `chunks` work-items a block of
- * one form, each with a range of its columns; `forms` says which layer, which direction and which of
- * the kernel's taps. */
+ * one form, each with a range of its columns; `forms` says which layer, which direction and which
+ * of the kernel's taps. */
 struct form {
     int first;                  /* work-items of the forms before */
     int source, target;         /* offsets in floats */
@@ -136,9 +138,11 @@ struct form {
     int taps, first_tap;
 };
 
-__kernel void arrange_weights(__global const float *restrict weights, __global float *restrict arranged,
+__kernel void arrange_weights(__global const float *restrict weights,
+                              __global float *restrict arranged,
                               __global const struct form *restrict forms,
-                              __global const int *restrict taps, int form_count, int block, int chunks)
+                              __global const int *restrict taps, int form_count, int block,
+                              int chunks)
 {
     const int id = get_global_id(0);
     int item = id / chunks;
@@ -158,7 +162,8 @@ __kernel void arrange_weights(__global const float *restrict weights, __global f
         arranged + form.target + ((size_t)item * form.columns + first) * block * form.taps;
     for (int column = first; column < end; column++) {
         for (int t = 0; t < form.taps; t++) {
-            __global const float *source = weights + form.source + (size_t)column * form.source_column +
+            __global const float *source = weights + form.source +
+                                           (size_t)column * form.source_column +
                                            taps[form.first_tap + t] * form.source_tap;
             for (int i = 0; i < block; i++) {
                 int row = item * block + i;

@@ -50,8 +50,7 @@ static void run_convolution(struct wa_fixture *fixture, struct wa_network *netwo
     float *packed = wa_fixture_pack(fixture, in, network->model.batch, values);
     cl_mem x = wa_fixture_input(fixture, packed, in->floats);
     size_t parameters = network->model.parameter_count;
-    cl_mem weights =
-        wa_fixture_input(fixture, wa_fixture_random(fixture, parameters), parameters);
+    cl_mem weights = wa_fixture_input(fixture, wa_fixture_random(fixture, parameters), parameters);
     cl_mem arranged[2];
     for (int direction = 0; direction < 2; direction++) {
         bool is_backward = direction == 1;
@@ -61,18 +60,18 @@ static void run_convolution(struct wa_fixture *fixture, struct wa_network *netwo
                                                         arranged[direction], &fixture->err));
     }
     cl_mem z = wa_fixture_output(fixture, layer->output.floats);
-    WA_FIXTURE_CHECK(fixture, wa_operations_forward(operations, 0, weights, arranged[0], x, z,
-                                                    &fixture->err));
+    WA_FIXTURE_CHECK(
+        fixture, wa_operations_forward(operations, 0, weights, arranged[0], x, z, &fixture->err));
     r->z = wa_fixture_read(fixture, z, r->z_count);
     float *zeros = wa_fixture_allocate(fixture, layer->gradient.floats, sizeof *zeros);
     cl_mem dz = wa_fixture_input(fixture, zeros, layer->gradient.floats); /* its border is zero */
     run_batch_norm(fixture, network, weights, z, dz, r);
     cl_mem g = wa_fixture_output(fixture, in->floats);
     cl_mem gradients = wa_fixture_output(fixture, parameters);
-    WA_FIXTURE_CHECK(fixture, wa_operations_backward(operations, 0, weights, arranged[1], dz, g,
-                                                     &fixture->err));
-    WA_FIXTURE_CHECK(fixture, wa_operations_weight_gradient(operations, 0, x, dz, gradients,
-                                                            &fixture->err));
+    WA_FIXTURE_CHECK(
+        fixture, wa_operations_backward(operations, 0, weights, arranged[1], dz, g, &fixture->err));
+    WA_FIXTURE_CHECK(fixture,
+                     wa_operations_weight_gradient(operations, 0, x, dz, gradients, &fixture->err));
     r->g = wa_fixture_read(fixture, g, r->g_count);
     r->weight_gradient = wa_fixture_read(fixture, gradients, r->w_count);
 }
@@ -84,8 +83,8 @@ static struct results run(struct wa_fixture *fixture, const struct wa_network_sh
     wa_network_open(fixture, shape, &network);
     const struct wa_model_layer *layer = &network.model.layers[0];
     const struct wa_layout *out = &layer->output;
-    struct wa_layout g = wa_layout_make(shape->channels, shape->rows, shape->columns, out->lanes, 0,
-                                        0);
+    struct wa_layout g =
+        wa_layout_make(shape->channels, shape->rows, shape->columns, out->lanes, 0, 0);
     struct results r = {.z_count = (size_t)out->channels * (size_t)out->plane,
                         .g_count = (size_t)g.channels * (size_t)g.plane,
                         .w_count = layer->weight_count,
@@ -114,10 +113,8 @@ static void expect_close(struct wa_fixture *fixture, const char *what, const flo
 
 /* One for each kind of tile, and batches that teams of several sizes share. */
 static const struct wa_network_shape shapes[] = {
-    {20, 3, 8, 8, {{3, 1, 7}}, 7, false, false},
-    {7, 9, 7, 5, {{3, 2, 13}}, 7, false, false},
-    {33, 5, 6, 9, {{5, 2, 30}}, 7, false, false},
-    {100, 12, 5, 5, {{3, 1, 70}}, 7, false, false},
+    {20, 3, 8, 8, {{3, 1, 7}}, 7, false, false},  {7, 9, 7, 5, {{3, 2, 13}}, 7, false, false},
+    {33, 5, 6, 9, {{5, 2, 30}}, 7, false, false}, {100, 12, 5, 5, {{3, 1, 70}}, 7, false, false},
     {300, 2, 5, 3, {{2, 4, 9}}, 7, false, false}, /* places that no tap reaches */
 };
 
