@@ -2,7 +2,8 @@
  *
  * Order, as published: seed; each epoch a permutation of the training items, then one of the
  * validation items (as limited), whether they are evaluated or not. The test set and a training set
- * that is only evaluated are read in file order. Items beyond whole batches are dropped.
+ * that is only evaluated are read in file order, unless the dataset declares that it shuffles them:
+ * then their permutations follow. Items beyond whole batches are dropped.
  */
 #ifndef WALIGN_CORE_BATCHES_H
 #define WALIGN_CORE_BATCHES_H
@@ -15,7 +16,7 @@ enum wa_set {
     WA_SET_TRAIN = 1,  /* in the epoch's order */
     WA_SET_VALIDATION, /* likewise */
     WA_SET_TEST,
-    WA_SET_TRAIN_EVALUATION /* the training set in file order */
+    WA_SET_TRAIN_EVALUATION /* the training set in an order of its own */
 };
 
 struct wa_batches {
@@ -24,7 +25,7 @@ struct wa_batches {
     const wa_dataset_ops *ops;
     void *dataset;
     wa_dataset_info info;
-    size_t item_bytes;
+    size_t item_bytes, target_bytes; /* target: a uint32_t label, or values */
     int batch;
     bool is_shuffled;
     uint32_t seed;
@@ -34,6 +35,7 @@ struct wa_batches {
     wa_part validation_part;
     uint64_t train_first, train_items, validation_items, test_items;
     uint32_t *train_order, *validation_order;
+    uint32_t *test_order, *train_evaluation_order; /* NULL: file order */
 };
 
 /* Opens the dataset that the config names and cuts its splits. `options` are the plugin's. Fails when
@@ -49,8 +51,13 @@ void wa_batches_begin_epoch(struct wa_batches *batches);
 /* Whole batches of a set. */
 uint64_t wa_batches_count(const struct wa_batches *batches, enum wa_set set);
 
-/* Reads batch `index` of a set into items [batch][item_bytes] and labels [batch]. */
+/* Reads batch `index` of a set into items [batch][item_bytes] and targets [batch][target_bytes]. */
 WA_MUST_CHECK wa_status wa_batches_read(struct wa_batches *batches, enum wa_set set, uint64_t index,
-                                        void *ret_items, uint32_t *ret_labels, struct wa_error *err);
+                                        void *ret_items, void *ret_targets, struct wa_error *err);
+
+/* Mean over the whole batches of a set, in its present order, of the loss when every output is the dataset's
+ * chance_output. The dataset has one. NaN: the set has no whole batch. */
+WA_MUST_CHECK wa_status wa_batches_chance_loss(struct wa_batches *batches, enum wa_set set,
+                                               double *ret_loss, struct wa_error *err);
 
 #endif

@@ -16,7 +16,7 @@ struct bench {
     const struct wa_command_line *line;
     struct wa_setup setup;
     void *items;
-    uint32_t *labels;
+    void *targets;
     uint64_t step, batches;
     double flop_per_step, launches_per_step, peak_gflops;
     size_t sample_count;
@@ -30,9 +30,9 @@ static wa_status steps(struct bench *b, uint64_t count, struct wa_error *err)
     wa_status status = WA_OK;
     for (uint64_t i = 0; i < count && status == WA_OK; i++) {
         status = wa_batches_read(&b->setup.batches, WA_SET_TRAIN, b->step % b->batches, b->items,
-                                 b->labels, err);
+                                 b->targets, err);
         if (status == WA_OK) {
-            status = wa_session_train(b->setup.session, b->items, b->labels, ++b->step, err);
+            status = wa_session_train(b->setup.session, b->items, b->targets, ++b->step, err);
         }
         if (status == WA_OK && (i + 1) % WA_SESSION_SLOTS == 0) {
             status = wa_session_collect(b->setup.session, results, &collected, err);
@@ -141,8 +141,8 @@ static wa_status run(struct bench *b, struct wa_error *err)
     }
     b->batches = wa_batches_count(&b->setup.batches, WA_SET_TRAIN);
     b->items = malloc((size_t)b->setup.batches.batch * b->setup.batches.item_bytes);
-    b->labels = calloc((size_t)b->setup.batches.batch, sizeof *b->labels);
-    if (!b->items || !b->labels) {
+    b->targets = calloc((size_t)b->setup.batches.batch, b->setup.batches.target_bytes);
+    if (!b->items || !b->targets) {
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     wa_batches_begin_epoch(&b->setup.batches);
@@ -171,7 +171,7 @@ wa_status wa_command_bench(const struct wa_command_line *line, struct wa_error *
     wa_status status = run(b, err);
     wa_setup_finish(&b->setup);
     free(b->items);
-    free(b->labels);
+    free(b->targets);
     free(b);
     return status;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sequence.h"
 #include "session_private.h"
 
 /* The table that rules get is a member of the session. */
@@ -67,6 +68,9 @@ static wa_status direct_feedback(const wa_rule_host *host, bool pooled, wa_feedb
 {
     struct wa_session *session = session_of(host);
     wa_status status = check_creating(session, "direct_feedback");
+    if (status == WA_OK && !(session->model.net.services & WA_SERVICE_DIRECT_FEEDBACK)) {
+        status = misuse(session, "direct_feedback", "the network does not offer it");
+    }
     if (status != WA_OK) {
         return status;
     }
@@ -140,6 +144,20 @@ static wa_status set_trained(const wa_rule_host *host, uint32_t layer, bool is_t
     return status;
 }
 
+static wa_status set_state_trained(const wa_rule_host *host, uint32_t layer, bool is_trained)
+{
+    struct wa_session *session = session_of(host);
+    wa_status status = check_creating(session, "set_state_trained");
+    if (status == WA_OK &&
+        (layer >= session->model.layer_count || session->model.layers[layer].state_count == 0)) {
+        status = misuse(session, "set_state_trained", "there is no such layer with a trained state");
+    }
+    if (status == WA_OK) {
+        session->is_state_trained[layer] = is_trained;
+    }
+    return status;
+}
+
 /* ---- [draw] --------------------------------------------------------------------------------- */
 
 /* Order out, kh, kw, in; drawn and divided in double, then rounded. */
@@ -148,7 +166,8 @@ static void draw_layer_weights(struct wa_session *session, struct wa_weights *we
     const struct wa_model_layer *l = &session->model.layers[layer];
     float *values = weights->host + l->weight_offset;
     for (size_t i = 0; i < l->weight_count; i++) {
-        values[i] = (float)(wa_rng_normal(&session->rng) / l->draw_divisor);
+        double divisor = i < l->input_count ? l->input_draw_divisor : l->draw_divisor;
+        values[i] = (float)(wa_rng_normal(&session->rng) / divisor);
     }
 }
 
@@ -369,6 +388,9 @@ wa_status wa_rule_host_allocate(struct wa_session *session)
     for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
         status = allocate_weights(session, w);
     }
+    if (session->model.is_sequence) {
+        return status == WA_OK ? wa_sequence_allocate(session) : status;
+    }
     for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
         needs_scratch = needs_scratch || !t->keeps_h;
         status = allocate_tape(session, t);
@@ -457,20 +479,31 @@ void wa_rule_host_finish(struct wa_session *session)
         }
     }
     wa_engine_release(engine, session->scratch);
+    wa_sequence_finish(session);
 }
 
 /* ---- [step] --------------------------------------------------------------------------------- */
 
+/* Rules hold weights const; that a copy of them is kept is the host's own matter. */
+static wa_status find_weights(struct wa_session *session, const struct wa_weights *constant,
+                              struct wa_weights **ret_weights)
+{
+    for (struct wa_weights *w = session->weights; w; w = w->next) {
+        if (w == constant) {
+            *ret_weights = w;
+            return WA_OK;
+        }
+    }
+    return misuse(session, "weights", "they are not of this run");
+}
+
 /* The weights in the order that convolution kernels read; made when they changed. */
 static wa_status arrange(struct wa_session *session, const struct wa_weights *constant, bool backward)
 {
-    /* Rules hold weights const; that a copy of them is kept is the host's own matter. */
     struct wa_weights *weights = NULL;
-    for (struct wa_weights *w = session->weights; w; w = w->next) {
-        weights = w == constant ? w : weights;
-    }
-    if (!weights) {
-        return misuse(session, "weights", "they are not of this run");
+    wa_status status = find_weights(session, constant, &weights);
+    if (status != WA_OK) {
+        return status;
     }
     if (session->is_planning) {
         weights->is_needed[backward] = true;
@@ -495,8 +528,13 @@ static cl_mem layer_input(const struct wa_session *session, const struct wa_tape
 wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weights *weights,
                                struct wa_tape *tape)
 {
-    wa_status status = arrange(session, weights, false);
     tape->weights = weights;
+    if (session->model.is_sequence && !session->is_planning) {
+        struct wa_weights *own = NULL;
+        wa_status found = find_weights(session, weights, &own);
+        return found == WA_OK ? wa_sequence_forward(session, own, tape) : found;
+    }
+    wa_status status = arrange(session, weights, false);
     if (session->is_planning || status != WA_OK) {
         return status;
     }
@@ -539,6 +577,9 @@ wa_status wa_rule_host_output_error(struct wa_session *session, const struct wa_
     if (session->is_planning) {
         return WA_OK;
     }
+    if (session->model.is_sequence) {
+        return wa_sequence_output_error(session, tape, delta);
+    }
     struct wa_output_error arguments = {.outputs = tape->layers[top].h,
                                         .labels = session->labels,
                                         .weights = tape->weights->memory,
@@ -573,6 +614,9 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
     }
     session->needs_dz[b->layer] = true;
     session->has_gradient[b->layer] = session->has_gradient[b->layer] || b->gradient_tape;
+    session->has_state_gradient[b->layer] = session->has_state_gradient[b->layer] || b->transport;
+    session->joins_two_nets = session->joins_two_nets ||
+                              (b->gradient_tape && b->gradient_tape != b->transport_tape);
     if (b->transport && b->layer > 0 &&
         session->model.layers[b->layer].shape.input != WA_INPUT_POOLED) {
         b->delta->needs_whole = true;
@@ -641,6 +685,9 @@ static wa_status backward(const wa_rule_host *host, const wa_backward *b)
         b->delta->is_error = false;
         return WA_OK;
     }
+    if (session->model.is_sequence) {
+        return wa_sequence_backward(session, b);
+    }
     bool is_top = b->delta->is_error;
     cl_mem dz = is_top ? b->delta->error : session->dz[b->layer];
     /* The readout has no activation: its dz is the error itself, the same for both tapes. */
@@ -698,6 +745,7 @@ void wa_rule_host_init(struct wa_session *session)
                                          .tape = new_tape,
                                          .delta = new_delta,
                                          .set_trained = set_trained,
+                                         .set_state_trained = set_state_trained,
                                          .draw_normal = draw_normal,
                                          .draw_feedback = draw_feedback,
                                          .forward = forward,

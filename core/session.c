@@ -67,6 +67,27 @@ static wa_status build_model(struct wa_session *session)
     return status;
 }
 
+/* A network and a dataset fit when both speak of one class an item, or of values for each row. */
+static wa_status check_targets(struct wa_session *session)
+{
+    const wa_dataset_info *data = &session->spec.data;
+    bool has_values = data->target == WA_TARGET_VALUES;
+    if (has_values != session->model.is_sequence) {
+        return wa_fail(session->err, WA_E_UNSUPPORTED,
+                       "architecture '%s' gives %s, but the dataset's targets are %s: take another "
+                       "architecture or dataset",
+                       session->spec.architecture->plugin.id,
+                       session->model.is_sequence ? "values for each step" : "one class an item",
+                       has_values ? "values for each step" : "one class an item");
+    }
+    if (has_values && (uint64_t)data->height * data->classes != data->target_values) {
+        return wa_fail(session->err, WA_E_PLUGIN,
+                       "the dataset has %u target values an item, expected %u for each of %u steps",
+                       data->target_values, data->classes, data->height);
+    }
+    return WA_OK;
+}
+
 static const char *missing_service(uint64_t missing)
 {
     return missing & WA_SERVICE_TRANSPORT_WEIGHTS   ? "transport weights of their own"
@@ -129,76 +150,14 @@ static wa_status plan(struct wa_session *session)
             status = wa_fail(session->err, WA_E_PLUGIN,
                              "rule '%s' trains layer '%s' but leaves no gradient for it", id,
                              session->model.layers[l].name);
+        } else if (session->is_state_trained[l] && !session->has_state_gradient[l]) {
+            status = wa_fail(session->err, WA_E_PLUGIN,
+                             "rule '%s' trains the initial state of layer '%s' but carries no error "
+                             "down to it",
+                             id, session->model.layers[l].name);
         }
     }
     return status;
-}
-
-/* ---- Tensors of a checkpoint ---------------------------------------------------------------- */
-
-static void add_tensor(struct wa_session *session, const char *prefix,
-                       const struct wa_model_layer *layer, bool is_bias, cl_mem memory, size_t base)
-{
-    struct wa_session_tensor *t = &session->tensors[session->tensor_count++];
-    const struct wa_layer *s = &layer->shape;
-    (void)snprintf(t->name, sizeof t->name, "%s%s.%s", prefix, layer->name,
-                   is_bias ? "bias" : "weight");
-    t->memory = memory;
-    t->offset = base + (is_bias ? layer->bias_offset : layer->weight_offset);
-    t->count = is_bias ? s->out_channels : layer->weight_count;
-    t->dimensions = is_bias ? 1 : 4;
-    t->shape[0] = s->out_channels;
-    if (!is_bias) {
-        t->shape[1] = t->shape[2] = s->kernel;
-        t->shape[3] = s->in_channels;
-    }
-}
-
-static wa_status list_tensors(struct wa_session *session)
-{
-    const struct wa_model *model = &session->model;
-    const struct optimizer *optimizer = &session->optimizer;
-    size_t sets = 1u + optimizer->state_count;
-    session->tensors = calloc(sets * 2 * model->layer_count, sizeof *session->tensors);
-    if (!session->tensors) {
-        return wa_fail(session->err, WA_E_MEMORY, "out of memory");
-    }
-    for (size_t set = 0; set < sets; set++) {
-        char prefix[48] = "";
-        if (set > 0) {
-            (void)snprintf(prefix, sizeof prefix, "state.%.31s.", optimizer->state_names[set - 1]);
-        }
-        for (uint32_t l = 0; l < model->layer_count; l++) {
-            for (int is_bias = 0; is_bias < 2; is_bias++) {
-                add_tensor(session, prefix, &model->layers[l], is_bias,
-                           set ? optimizer->state : session->live->memory,
-                           set ? (set - 1) * model->parameter_count : 0);
-            }
-        }
-    }
-    return WA_OK;
-}
-
-const struct wa_session_tensor *wa_session_tensors(const struct wa_session *session,
-                                                   size_t *ret_count)
-{
-    *ret_count = session->tensor_count;
-    return session->tensors;
-}
-
-wa_status wa_session_read(struct wa_session *session, const struct wa_session_tensor *tensor,
-                          float *ret_values, struct wa_error *err)
-{
-    return wa_engine_read(session->engine, tensor->memory, tensor->offset * sizeof(float), ret_values,
-                          tensor->count * sizeof(float), err);
-}
-
-wa_status wa_session_write(struct wa_session *session, const struct wa_session_tensor *tensor,
-                           const float *values, struct wa_error *err)
-{
-    session->live->is_arranged[0] = session->live->is_arranged[1] = false;
-    return wa_engine_write(session->engine, tensor->memory, tensor->offset * sizeof(float), values,
-                           tensor->count * sizeof(float), err);
 }
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
@@ -208,6 +167,8 @@ static wa_status allocate_steps(struct wa_session *session)
     const wa_dataset_info *data = &session->spec.data;
     size_t elements = (size_t)data->height * data->width * data->channels;
     session->item_bytes = elements * (data->element == WA_ELEMENT_U8 ? 1 : sizeof(float));
+    session->target_bytes =
+        data->target == WA_TARGET_VALUES ? data->target_values * sizeof(float) : sizeof(uint32_t);
     size_t batch = (size_t)session->spec.batch;
     struct {
         cl_mem *memory;
@@ -217,7 +178,7 @@ static wa_status allocate_steps(struct wa_session *session)
     } buffers[] = {
         {&session->images, session->model.layers[0].input.floats * sizeof(float), true, "images"},
         {&session->items, batch * session->item_bytes, true, "a batch of items"},
-        {&session->labels, batch * sizeof(uint32_t), true, "labels"},
+        {&session->labels, batch * session->target_bytes, true, "targets"},
         {&session->gradients, session->model.parameter_count * sizeof(float), false, "gradients"},
         {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), false, "results"},
         {&session->halted, 2 * sizeof(cl_int), false, "a flag"},
@@ -231,7 +192,7 @@ static wa_status allocate_steps(struct wa_session *session)
         return status;
     }
     for (size_t i = 0; i < STAGINGS && status == WA_OK; i++) {
-        session->stagings[i].bytes = malloc(batch * (session->item_bytes + sizeof(uint32_t)));
+        session->stagings[i].bytes = malloc(batch * (session->item_bytes + session->target_bytes));
         if (!session->stagings[i].bytes) {
             status = wa_fail(session->err, WA_E_MEMORY, "out of memory");
         }
@@ -269,19 +230,26 @@ static wa_status build_session(struct wa_session *session)
     if (status == WA_OK) {
         status = check_services(session);
     }
+    if (status == WA_OK) {
+        status = check_targets(session);
+    }
     if (status != WA_OK) {
         return status;
     }
     uint32_t layers = session->model.layer_count;
     session->is_trained = calloc(layers, sizeof *session->is_trained);
+    session->is_state_trained = calloc(layers, sizeof *session->is_state_trained);
     session->has_gradient = calloc(layers, sizeof *session->has_gradient);
+    session->has_state_gradient = calloc(layers, sizeof *session->has_state_gradient);
     session->needs_dz = calloc(layers, sizeof *session->needs_dz);
     session->dz = calloc(layers, sizeof(cl_mem));
-    if (!session->is_trained || !session->has_gradient || !session->needs_dz || !session->dz) {
+    if (!session->is_trained || !session->is_state_trained || !session->has_gradient ||
+        !session->has_state_gradient || !session->needs_dz || !session->dz) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
     for (uint32_t l = 0; l < layers; l++) {
         session->is_trained[l] = true;
+        session->is_state_trained[l] = session->model.layers[l].state_count > 0;
     }
     status = create_rule(session);
     if (status == WA_OK) {
@@ -305,7 +273,7 @@ static wa_status build_session(struct wa_session *session)
         status = wa_optimizer_host_create(session);
     }
     if (status == WA_OK) {
-        status = list_tensors(session);
+        status = wa_parameters_list(session);
     }
     session->planned_bytes = session->engine->bytes - before;
     return status;
@@ -359,7 +327,9 @@ void wa_session_destroy(struct wa_session *session)
     wa_plugin_host_finish(&session->rule_plugin);
     wa_plugin_host_finish(&session->architecture_plugin);
     free(session->is_trained);
+    free(session->is_state_trained);
     free(session->has_gradient);
+    free(session->has_state_gradient);
     free(session->needs_dz);
     free(session->dz);
     free(session->tensors);
@@ -378,7 +348,7 @@ static void set_error(struct wa_session *session, struct wa_error *err)
 
 /* Copies the batch into a staging area and enqueues its way to the device. There are a few areas, so
  * that this waits only when the device is that many steps behind. */
-static wa_status upload(struct wa_session *session, const void *items, const uint32_t *labels)
+static wa_status upload(struct wa_session *session, const void *items, const void *targets)
 {
     struct staging *staging = &session->stagings[session->next_staging];
     session->next_staging = (session->next_staging + 1) % STAGINGS;
@@ -389,9 +359,9 @@ static wa_status upload(struct wa_session *session, const void *items, const uin
         staging->done = NULL;
     }
     size_t item_bytes = (size_t)session->spec.batch * session->item_bytes;
-    size_t label_bytes = (size_t)session->spec.batch * sizeof *labels;
+    size_t target_bytes = (size_t)session->spec.batch * session->target_bytes;
     memcpy(staging->bytes, items, item_bytes);
-    memcpy(staging->bytes + item_bytes, labels, label_bytes);
+    memcpy(staging->bytes + item_bytes, targets, target_bytes);
     cl_command_queue queue = session->engine->device->queue;
     if (status == WA_OK) {
         status = WA_CL(session->err,
@@ -400,7 +370,7 @@ static wa_status upload(struct wa_session *session, const void *items, const uin
     }
     if (status == WA_OK) {
         status = WA_CL(session->err,
-                       clEnqueueWriteBuffer(queue, session->labels, CL_FALSE, 0, label_bytes,
+                       clEnqueueWriteBuffer(queue, session->labels, CL_FALSE, 0, target_bytes,
                                             staging->bytes + item_bytes, 0, NULL, &staging->done));
     }
     if (status == WA_OK) {
@@ -418,7 +388,7 @@ static wa_status check_slot(struct wa_session *session)
                          session->slot);
 }
 
-wa_status wa_session_train(struct wa_session *session, const void *items, const uint32_t *labels,
+wa_status wa_session_train(struct wa_session *session, const void *items, const void *targets,
                            uint64_t step, struct wa_error *err)
 {
     set_error(session, err);
@@ -426,7 +396,7 @@ wa_status wa_session_train(struct wa_session *session, const void *items, const 
     int slot = session->slot;
     wa_status status = check_slot(session);
     if (status == WA_OK) {
-        status = upload(session, items, labels);
+        status = upload(session, items, targets);
     }
     if (status == WA_OK) {
         status = compute_update(session);
@@ -446,13 +416,13 @@ wa_status wa_session_train(struct wa_session *session, const void *items, const 
     return status;
 }
 
-wa_status wa_session_evaluate(struct wa_session *session, const void *items, const uint32_t *labels,
+wa_status wa_session_evaluate(struct wa_session *session, const void *items, const void *targets,
                               struct wa_error *err)
 {
     set_error(session, err);
     wa_status status = check_slot(session);
     if (status == WA_OK) {
-        status = upload(session, items, labels);
+        status = upload(session, items, targets);
     }
     if (status == WA_OK) {
         status = wa_rule_host_forward(session, session->live, session->live_tape);
@@ -516,7 +486,7 @@ wa_status wa_session_first_bad_tensor(struct wa_session *session, char *ret_name
 {
     bool is_bad = false;
     wa_status status = WA_OK;
-    size_t parameters = 2u * session->model.layer_count;
+    size_t parameters = session->parameter_tensor_count;
     for (size_t i = 0; i < parameters && status == WA_OK; i++) {
         const struct wa_session_tensor *t = &session->tensors[i];
         status = is_buffer_bad(session, t->memory, t->offset, t->count, &is_bad, err);

@@ -33,18 +33,18 @@ void wa_session_destroy(struct wa_session *session);
 /* Steps whose results may be outstanding; collect before there are more. */
 enum { WA_SESSION_SLOTS = 256 };
 
-/* Enqueues one training step of a whole batch: `items` [batch] as the dataset reads them, labels
- * [batch]. Both may be reused when the call returns. `step` counts from 1. */
+/* Enqueues one training step of a whole batch: `items` [batch] and `targets` [batch] as the dataset
+ * reads them. Both may be reused when the call returns. `step` counts from 1. */
 WA_MUST_CHECK wa_status wa_session_train(struct wa_session *session, const void *items,
-                                         const uint32_t *labels, uint64_t step,
+                                         const void *targets, uint64_t step,
                                          struct wa_error *err);
 
 /* Enqueues a forward pass with the loss and accuracy of a batch; changes nothing. */
 WA_MUST_CHECK wa_status wa_session_evaluate(struct wa_session *session, const void *items,
-                                            const uint32_t *labels, struct wa_error *err);
+                                            const void *targets, struct wa_error *err);
 
 struct wa_session_result {
-    float loss, correct; /* of one batch, before its update */
+    float loss, correct; /* of one batch, before its update; correct: 0 where targets are values */
 };
 
 /* Waits, and takes the results of the train and evaluate calls since the last collect, in order. */

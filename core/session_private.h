@@ -1,4 +1,4 @@
-/* Shared by session.c, rule_host.c and optimizer_host.c only. */
+/* Shared by session.c, rule_host.c, sequence.c, parameters.c and optimizer_host.c only. */
 #ifndef WALIGN_CORE_SESSION_PRIVATE_H
 #define WALIGN_CORE_SESSION_PRIVATE_H
 
@@ -48,6 +48,7 @@ struct wa_delta {
     bool is_pooled, is_error;
     bool needs_whole;
     cl_mem error, pooled, whole;
+    const struct wa_weights *carrier; /* of a sequence: carried the error down to the states */
 };
 
 struct optimizer {
@@ -60,6 +61,8 @@ struct optimizer {
     char (*state_names)[32];
     cl_mem state; /* [state][parameter] */
 };
+
+struct wa_sequence; /* sequence.c */
 
 enum { STAGINGS = 4 };
 
@@ -99,19 +102,21 @@ struct wa_session {
     struct wa_weights *live;
     struct wa_tape *live_tape; /* the one whose output error counts */
     struct wa_delta *error_delta;
-    bool *is_trained;
-    bool *has_gradient, *needs_dz; /* found by planning */
+    bool *is_trained, *is_state_trained;
+    bool *has_gradient, *has_state_gradient, *needs_dz; /* found by planning */
+    bool joins_two_nets; /* likewise: a gradient was of another tape than the transport */
+    struct wa_sequence *sequence; /* NULL: a network of layers */
 
     cl_mem images, items, labels, gradients, scratch, results, halted;
     cl_mem *dz; /* by layer; layers of one layout share one */
-    size_t item_bytes;
+    size_t item_bytes, target_bytes;
     struct staging stagings[STAGINGS];
     size_t next_staging;
     int slot;
     uint64_t step_launches, planned_bytes;
 
     struct wa_session_tensor *tensors;
-    size_t tensor_count;
+    size_t tensor_count, parameter_tensor_count; /* parameters come first */
 };
 
 /* session_memory.c: a device buffer of zeros, or of `data`; while session->plan is set it is only
@@ -137,6 +142,9 @@ WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
 
 /* opencl_extension.c: what the rule's get_extension answers. */
 void wa_opencl_extension_init(struct wa_session *session);
+
+/* parameters.c: the tensors of weights sets and optimizer state, as checkpoints hold them. */
+WA_MUST_CHECK wa_status wa_parameters_list(struct wa_session *session);
 
 /* optimizer_host.c */
 WA_MUST_CHECK wa_status wa_optimizer_host_create(struct wa_session *session);

@@ -12,6 +12,7 @@
 #include "progress.h"
 #include "record.h"
 #include "run_description.h"
+#include "summary.h"
 
 static const double collect_seconds = 0.5; /* between looks at the losses */
 
@@ -24,7 +25,7 @@ struct trainer {
     uint64_t epochs, step_limit, steps_per_epoch;
     bool logs_steps, is_interrupted;
     void *items;
-    uint32_t *labels;
+    void *targets;
     double collected_at, epoch_started_at;
     struct wa_session_result results[WA_SESSION_SLOTS];
     struct wa_error *err;
@@ -46,16 +47,31 @@ static wa_status diverged(struct trainer *t, uint64_t step)
                    wa_record_directory(t->record));
 }
 
+/* NaN where targets are values: there is nothing to count. */
+static double mean_accuracy(const struct trainer *t, double correct, uint64_t batches)
+{
+    const struct wa_batches *b = &t->setup.batches;
+    return b->info.target == WA_TARGET_CLASS ? correct / ((double)batches * b->batch) : (double)NAN;
+}
+
+static void add_accuracy(const struct trainer *t, json_object *line, const char *key, double correct,
+                         uint64_t batches)
+{
+    double accuracy = mean_accuracy(t, correct, batches);
+    if (!isnan(accuracy)) {
+        (void)json_object_object_add(line, key, wa_record_number(accuracy));
+    }
+}
+
 static wa_status log_step(struct trainer *t, uint64_t step, const struct wa_session_result *result)
 {
     json_object *line = json_object_new_object();
     if (!line) {
         return wa_fail(t->err, WA_E_MEMORY, "out of memory");
     }
-    double batch = t->setup.batches.batch;
     (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)step));
     (void)json_object_object_add(line, "loss", wa_record_number((double)result->loss));
-    (void)json_object_object_add(line, "accuracy", wa_record_number((double)result->correct / batch));
+    add_accuracy(t, line, "accuracy", (double)result->correct, 1);
     wa_status status = wa_record_append_step(t->record, line, t->err);
     (void)json_object_put(line);
     return status;
@@ -83,11 +99,6 @@ static wa_status collect_steps(struct trainer *t)
 
 /* ---- An epoch ------------------------------------------------------------------------------- */
 
-static double mean_accuracy(const struct trainer *t, double correct, uint64_t batches)
-{
-    return correct / ((double)batches * t->setup.batches.batch);
-}
-
 static bool is_stopped(const struct trainer *t)
 {
     return t->request->stop && *t->request->stop;
@@ -102,9 +113,9 @@ static wa_status train_step(struct trainer *t)
 {
     struct wa_progress *p = &t->progress;
     wa_status status = wa_batches_read(&t->setup.batches, WA_SET_TRAIN, p->step_in_epoch, t->items,
-                                       t->labels, t->err);
+                                       t->targets, t->err);
     if (status == WA_OK) {
-        status = wa_session_train(t->setup.session, t->items, t->labels, p->step + 1, t->err);
+        status = wa_session_train(t->setup.session, t->items, t->targets, p->step + 1, t->err);
     }
     if (status == WA_OK) {
         p->step++;
@@ -149,9 +160,9 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
     for (uint64_t i = 0; i < batches && status == WA_OK;) {
         uint64_t end = i + WA_SESSION_SLOTS < batches ? i + WA_SESSION_SLOTS : batches;
         for (; i < end && status == WA_OK; i++) {
-            status = wa_batches_read(&t->setup.batches, set, i, t->items, t->labels, t->err);
+            status = wa_batches_read(&t->setup.batches, set, i, t->items, t->targets, t->err);
             if (status == WA_OK) {
-                status = wa_session_evaluate(session, t->items, t->labels, t->err);
+                status = wa_session_evaluate(session, t->items, t->targets, t->err);
             }
         }
         size_t count = 0;
@@ -165,8 +176,7 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
     }
     if (status == WA_OK && batches > 0) {
         (void)json_object_object_add(line, loss_key, wa_record_number(loss / (double)batches));
-        (void)json_object_object_add(line, accuracy_key,
-                                     wa_record_number(mean_accuracy(t, correct, batches)));
+        add_accuracy(t, line, accuracy_key, correct, batches);
         if (!isfinite(loss)) {
             status = diverged(t, t->progress.step);
         }
@@ -225,7 +235,7 @@ static wa_status report_epoch(struct trainer *t)
     (void)json_object_object_add(line, "epoch", json_object_new_int64((int64_t)p->epoch + 1));
     (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)p->step));
     (void)json_object_object_add(line, "train_loss", wa_record_number(loss));
-    (void)json_object_object_add(line, "train_accuracy", wa_record_number(accuracy));
+    add_accuracy(t, line, "train_accuracy", p->correct_sum, p->step_in_epoch);
     wa_status status = evaluate(t, line);
     if (status == WA_OK) {
         double seconds = wa_progress_now() - t->epoch_started_at;
@@ -417,8 +427,8 @@ static wa_status prepare(struct trainer *t)
     t->steps_per_epoch = wa_batches_count(b, WA_SET_TRAIN);
     t->logs_steps = wa_config_get_boolean(config, "log_steps");
     t->items = malloc((size_t)b->batch * b->item_bytes);
-    t->labels = calloc((size_t)b->batch, sizeof *t->labels);
-    if (!t->items || !t->labels) {
+    t->targets = calloc((size_t)b->batch, b->target_bytes);
+    if (!t->items || !t->targets) {
         return wa_fail(t->err, WA_E_MEMORY, "out of memory");
     }
     warn_of_small_sets(t);
@@ -461,8 +471,13 @@ static wa_status run(struct trainer *t)
             wa_log(WA_LOG_INFO, "resumed after step %llu", (unsigned long long)t->progress.step);
         }
     }
+    bool was_finished = t->progress.is_finished;
     status = run_epochs(t);
     wa_progress_end(&t->bar);
+    if (status == WA_OK && t->setup.batches.info.has_chance_output) {
+        status = wa_summary_write(wa_record_directory(t->record), &t->setup.batches,
+                                  t->request->quiet || was_finished, t->err);
+    }
     return status;
 }
 
@@ -478,7 +493,7 @@ wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_err
     wa_record_close(t->record);
     wa_setup_finish(&t->setup);
     free(t->items);
-    free(t->labels);
+    free(t->targets);
     free(t);
     return status;
 }
