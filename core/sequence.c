@@ -3,10 +3,12 @@
 
 #include <stdlib.h>
 
-enum { RECURRENCE = 0, READOUT = 1, TURN_TILE = 16 };
+/* Tiles of kernels/sequence.cl's turn and cpu_sequence.cl's gradient. */
+enum { RECURRENCE = 0, READOUT = 1, TURN_TILE = 16, GRADIENT_TILE = 16 };
 
 struct wa_sequence {
     cl_kernel turn, start, activate, error, loss, slope, state_gradient, sum;
+    cl_kernel gradient; /* of the CPU path; else it is a product */
     int steps, units, inputs, outputs, batch, lanes;
     cl_mem now, product;              /* [unit][lane] of one step: operand and result */
     cl_mem transport_dz, gradient_dz; /* [unit][step][lane]; the second where two nets are joined */
@@ -113,6 +115,10 @@ static wa_status create(struct wa_session *session)
         status = wa_engine_kernel(session->engine, "sequence.cl", kernels[i].name, NULL,
                                   kernel_at(q, i), session->err);
     }
+    if (status == WA_OK && session->engine->path == WA_PATH_CPU) {
+        status = wa_engine_kernel(session->engine, "cpu_sequence.cl", "sequence_gradient", NULL,
+                                  &q->gradient, session->err);
+    }
     return status;
 }
 
@@ -135,6 +141,9 @@ void wa_sequence_finish(struct wa_session *session)
         if (*kernel_at(q, i)) {
             (void)clReleaseKernel(*kernel_at(q, i));
         }
+    }
+    if (q->gradient) {
+        (void)clReleaseKernel(q->gradient);
     }
     cl_mem buffers[] = {q->now,         q->product, q->transport_dz,
                         q->gradient_dz, q->unused,  q->losses};
@@ -168,6 +177,14 @@ static size_t recurrent_offset(const struct wa_session *session)
 {
     const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
     return l->weight_offset + l->input_count;
+}
+
+/* The elementwise kernels of a step: a work-item has a unit's lanes on CPUs, one lane on GPUs. */
+static struct wa_range step_range(const struct wa_session *session, int *ret_span)
+{
+    const struct wa_sequence *q = session->sequence;
+    *ret_span = session->engine->path == WA_PATH_CPU ? q->lanes : 1;
+    return (struct wa_range){2, {(size_t)(q->lanes / *ret_span), (size_t)q->units}, {0}};
 }
 
 /* ---- Forward -------------------------------------------------------------------------------- */
@@ -207,14 +224,15 @@ static wa_status step_forward(struct wa_session *session, const struct wa_weight
                                 operand(weights->arranged[0], 0, q->units, false),
                                 operand(q->now, 0, q->lanes, false),
                                 operand(q->product, 0, q->lanes, false));
-    struct wa_range range = {2, {(size_t)q->lanes, (size_t)q->units}, {0}};
+    int span = 0;
+    struct wa_range range = step_range(session, &span);
     return status != WA_OK
                ? status
                : wa_engine_launch(session->engine, q->activate, &range, session->err,
-                                  "mmmmmiiiiiiiif", q->product, session->images, weights->memory,
+                                  "mmmmmiiiiiiiifi", q->product, session->images, weights->memory,
                                   tape->layers[RECURRENCE].a, q->now, (int)l->weight_offset,
                                   (int)l->bias_offset, q->inputs, q->units, q->batch, q->lanes, step,
-                                  q->steps, (double)l->input_scale);
+                                  q->steps, (double)l->input_scale, span);
 }
 
 wa_status wa_sequence_forward(struct wa_session *session, struct wa_weights *weights,
@@ -280,17 +298,33 @@ static wa_status readout_gradient(struct wa_session *session, const wa_backward 
     return status == WA_OK ? sum(session, b->delta->error, l->bias_offset, q->outputs) : status;
 }
 
-/* dW = scale sum s_{t-1} dz_t^T, dW_in the same with x_t, db = sum dz_t. */
+/* dW = scale sum s_{t-1} dz_t^T. */
+static wa_status recurrent_gradient(struct wa_session *session, cl_mem states, cl_mem dz)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    int columns = q->steps * q->lanes;
+    if (!q->gradient) {
+        return multiply(session, q->units, q->units, columns, l->scale,
+                        operand(states, 0, columns + q->lanes, false), operand(dz, 0, columns, true),
+                        operand(session->gradients, recurrent_offset(session), q->units, false));
+    }
+    session->engine->flop += (uint64_t)2 * (uint64_t)q->units * (uint64_t)q->units *
+                             (uint64_t)q->steps * (uint64_t)q->batch;
+    size_t tiles = ((size_t)q->units + GRADIENT_TILE - 1) / GRADIENT_TILE;
+    struct wa_range range = {2, {tiles, tiles}, {1, 1}};
+    return wa_engine_launch(session->engine, q->gradient, &range, session->err, "mmmiiiif", states,
+                            dz, session->gradients, (int)recurrent_offset(session), q->units,
+                            columns + q->lanes, columns, (double)l->scale);
+}
+
+/* dW as above, dW_in the same with x_t, db = sum dz_t. */
 static wa_status recurrence_gradient(struct wa_session *session, const wa_backward *b, cl_mem dz)
 {
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
     int columns = q->steps * q->lanes;
-    wa_status status =
-        multiply(session, q->units, q->units, columns, l->scale,
-                 operand(b->gradient_tape->layers[RECURRENCE].a, 0, columns + q->lanes, false),
-                 operand(dz, 0, columns, true),
-                 operand(session->gradients, recurrent_offset(session), q->units, false));
+    wa_status status = recurrent_gradient(session, b->gradient_tape->layers[RECURRENCE].a, dz);
     if (status == WA_OK) {
         status = multiply(session, q->inputs, q->units, columns, l->input_scale,
                           operand(session->images, 0, columns, false), operand(dz, 0, columns, true),
@@ -305,12 +339,13 @@ static wa_status slope(struct wa_session *session, const wa_backward *b, const s
 {
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *top = &session->model.layers[READOUT];
-    struct wa_range range = {2, {(size_t)q->lanes, (size_t)q->units}, {0}};
-    return wa_engine_launch(session->engine, q->slope, &range, session->err, "mmmmmmiiiiiiiif",
+    int span = 0;
+    struct wa_range range = step_range(session, &span);
+    return wa_engine_launch(session->engine, q->slope, &range, session->err, "mmmmmmiiiiiiiifi",
                             q->product, b->delta->error, b->delta->carrier->memory,
                             tape->layers[RECURRENCE].a, dz, now, (int)has_above, (int)has_readout,
                             (int)top->weight_offset, q->outputs, q->units, q->lanes, step, q->steps,
-                            (double)top->scale);
+                            (double)top->scale, span);
 }
 
 /* Whether the gradient belongs to another net than the one that carries the error. */
