@@ -47,10 +47,7 @@ static wa_status check_info(const struct wa_batches *b, const struct wa_plugin_r
         return wa_fail(err, WA_E_PLUGIN, "dataset '%s' opened with targets of kind %d, %u values", id,
                        (int)i->target, i->target_values);
     }
-    if (i->trains_smaller_last_batch) {
-        return wa_fail(err, WA_E_UNSUPPORTED,
-                       "dataset '%s' has a last batch that this version cannot train with", id);
-    }
+
     uint64_t most = i->train_items > i->test_items ? i->train_items : i->test_items;
     if (most > UINT32_MAX || i->validation_items > UINT32_MAX) {
         return wa_fail(err, WA_E_UNSUPPORTED, "dataset '%s' has more than 2^32 items in a part", id);
@@ -83,7 +80,7 @@ static wa_status cut_splits(struct wa_batches *b, const struct wa_config *config
     b->train_first = held_out;
     b->train_items = limited(config, "dataset.train_limit", info->train_items - held_out);
     b->validation_items = limited(config, "dataset.validation_limit", b->validation_items);
-    if (b->train_items < (uint64_t)b->batch) {
+    if (b->train_items < (uint64_t)b->batch && !info->trains_smaller_last_batch) {
         return wa_config_fail(config, "batch", err,
                               "a batch of %d is larger than the training set of %llu items: expected at "
                               "most %llu",
@@ -204,7 +201,21 @@ static uint64_t set_items(const struct wa_batches *b, enum wa_set set)
 
 uint64_t wa_batches_count(const struct wa_batches *batches, enum wa_set set)
 {
-    return set_items(batches, set) / (uint64_t)batches->batch;
+    uint64_t whole = set_items(batches, set) / (uint64_t)batches->batch;
+    return whole + (wa_batches_rest(batches, set) > 0 ? 1 : 0);
+}
+
+int wa_batches_rest(const struct wa_batches *batches, enum wa_set set)
+{
+    return batches->info.trains_smaller_last_batch
+               ? (int)(set_items(batches, set) % (uint64_t)batches->batch)
+               : 0;
+}
+
+int wa_batches_size(const struct wa_batches *batches, enum wa_set set, uint64_t index)
+{
+    uint64_t whole = set_items(batches, set) / (uint64_t)batches->batch;
+    return index < whole ? batches->batch : wa_batches_rest(batches, set);
 }
 
 /* Where item number i of a set lies: its part of the dataset and the index there. */
@@ -242,53 +253,54 @@ static wa_status check_label(const struct wa_batches *b, const wa_read *read, st
                          label, (unsigned long long)read->index, b->info.classes);
 }
 
-wa_status wa_batches_read(struct wa_batches *batches, enum wa_set set, uint64_t index,
-                          void *ret_items, void *ret_targets, struct wa_error *err)
+wa_status wa_batches_read_item(struct wa_batches *batches, enum wa_set set, uint64_t index,
+                               int place, void *ret_item, void *ret_target, struct wa_error *err)
 {
     struct wa_batches *b = batches;
-    wa_plugin_host_set_error(&b->plugin, err);
-    wa_status status = WA_OK;
-    for (int n = 0; n < b->batch && status == WA_OK; n++) {
-        wa_read read = {.struct_size = sizeof read,
-                        .seed = b->seed,
-                        .ret_item = (char *)ret_items + (size_t)n * b->item_bytes,
-                        .ret_target = (char *)ret_targets + (size_t)n * b->target_bytes};
-        locate(b, set, index * (uint64_t)b->batch + (uint64_t)n, &read);
-        status = wa_plugin_host_check(&b->plugin, "read", b->ops->read(b->dataset, &read));
-        if (status == WA_OK && b->info.target == WA_TARGET_CLASS) {
-            status = check_label(b, &read, err);
-        }
+    wa_read read = {.struct_size = sizeof read,
+                    .seed = b->seed,
+                    .ret_item = ret_item,
+                    .ret_target = ret_target};
+    locate(b, set, index * (uint64_t)b->batch + (uint64_t)place, &read);
+    wa_status status = wa_plugin_host_check(&b->plugin, "read", b->ops->read(b->dataset, &read));
+    if (status == WA_OK && b->info.target == WA_TARGET_CLASS) {
+        status = check_label(b, &read, err);
     }
     return status;
 }
 
-/* Squared distance of a read batch's targets from the chance output: summed over steps, averaged over
- * the batch and the outputs, as the loss is. */
-static double chance_loss(const struct wa_batches *b, const float *values)
+/* Squared distance of a batch's targets from the chance output: summed over steps, averaged over the
+ * batch and the outputs, as the loss is. */
+static double chance_loss(const struct wa_batches *b, const float *values, int items)
 {
     double sum = 0;
-    size_t count = (size_t)b->batch * b->info.target_values;
+    size_t count = (size_t)items * b->info.target_values;
     for (size_t i = 0; i < count; i++) {
         double e = (double)b->info.chance_output - (double)values[i];
         sum += e * e;
     }
-    return sum / ((double)b->batch * b->info.classes);
+    return sum / ((double)items * b->info.classes);
 }
 
 wa_status wa_batches_chance_loss(struct wa_batches *batches, enum wa_set set, double *ret_loss,
                                  struct wa_error *err)
 {
     uint64_t count = wa_batches_count(batches, set);
-    void *items = malloc((size_t)batches->batch * batches->item_bytes);
-    float *targets = malloc((size_t)batches->batch * batches->target_bytes);
+    void *item = malloc(batches->item_bytes);
+    char *targets = malloc((size_t)batches->batch * batches->target_bytes);
     wa_status status =
-        items && targets ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory for a batch");
+        item && targets ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory for a batch");
     double sum = 0;
+    wa_plugin_host_set_error(&batches->plugin, err);
     for (uint64_t i = 0; i < count && status == WA_OK; i++) {
-        status = wa_batches_read(batches, set, i, items, targets, err);
-        sum += status == WA_OK ? chance_loss(batches, targets) : 0;
+        int size = wa_batches_size(batches, set, i);
+        for (int n = 0; n < size && status == WA_OK; n++) {
+            status = wa_batches_read_item(batches, set, i, n, item,
+                                          targets + (size_t)n * batches->target_bytes, err);
+        }
+        sum += status == WA_OK ? chance_loss(batches, (const float *)(void *)targets, size) : 0;
     }
-    free(items);
+    free(item);
     free(targets);
     if (status == WA_OK) {
         *ret_loss = count ? sum / (double)count : (double)NAN;

@@ -255,6 +255,12 @@ static wa_status allocate_weights(struct wa_session *session, struct wa_weights 
         free(weights->host);
         weights->host = NULL;
     }
+    return status;
+}
+
+static wa_status allocate_arranged(struct wa_session *session, struct wa_weights *weights)
+{
+    wa_status status = WA_OK;
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         size_t floats = wa_operations_arranged_floats(session->operations, direction == 1);
         if (weights->is_needed[direction] && floats) {
@@ -276,10 +282,11 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
 {
     uint32_t top = session->model.layer_count - 1;
     wa_status status = WA_OK;
+    bool keeps_h = tape->keeps_h && !session->only_evaluates;
     for (uint32_t l = 0; l <= top && status == WA_OK; l++) {
         const struct wa_model_layer *layer = &session->model.layers[l];
         struct tape_layer *t = &tape->layers[l];
-        if (tape->keeps_h || l == top) {
+        if (keeps_h || l == top) {
             status = make(session, layer->output.floats, "layer outputs", &t->h);
         }
         if (l == top || status != WA_OK) {
@@ -384,24 +391,41 @@ static wa_status allocate_dz(struct wa_session *session)
 wa_status wa_rule_host_allocate(struct wa_session *session)
 {
     wa_status status = WA_OK;
-    bool needs_scratch = false;
     for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
         status = allocate_weights(session, w);
     }
     if (session->model.is_sequence) {
         return status == WA_OK ? wa_sequence_allocate(session) : status;
     }
-    for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
-        needs_scratch = needs_scratch || !t->keeps_h;
-        status = allocate_tape(session, t);
-    }
-    for (struct wa_delta *d = session->deltas; d && status == WA_OK; d = d->next) {
-        status = allocate_delta(session, d);
-    }
     for (struct wa_feedback *f = session->feedbacks; f && status == WA_OK; f = f->next) {
         status = allocate_feedback(session, f);
     }
-    if (status == WA_OK) {
+    return status == WA_OK ? wa_rule_host_allocate_batch(session) : status;
+}
+
+/* Where batches of this size are only evaluated, the live pass is all there is. */
+wa_status wa_rule_host_allocate_batch(struct wa_session *session)
+{
+    bool evaluates = session->only_evaluates;
+    wa_status status = WA_OK;
+    bool needs_scratch = evaluates;
+    for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
+        if (!evaluates || w == session->live) {
+            status = allocate_arranged(session, w);
+        }
+    }
+    for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
+        needs_scratch = needs_scratch || !t->keeps_h;
+        if (!evaluates || t == session->live_tape) {
+            status = allocate_tape(session, t);
+        }
+    }
+    for (struct wa_delta *d = session->deltas; d && status == WA_OK; d = d->next) {
+        if (!evaluates || d == session->error_delta) {
+            status = allocate_delta(session, d);
+        }
+    }
+    if (status == WA_OK && !evaluates) {
         status = allocate_dz(session);
     }
     if (status == WA_OK && needs_scratch) {
@@ -415,27 +439,20 @@ static void release_weights(struct wa_engine *engine, struct wa_weights *weights
     while (weights) {
         struct wa_weights *next = weights->next;
         wa_engine_release(engine, weights->memory);
-        wa_engine_release(engine, weights->arranged[0]);
-        wa_engine_release(engine, weights->arranged[1]);
         free(weights->host);
         free(weights);
         weights = next;
     }
 }
 
-static void release_tapes(struct wa_engine *engine, struct wa_tape *tape, uint32_t layers)
+static void release_tape(struct wa_engine *engine, struct wa_tape *tape, uint32_t layers)
 {
-    while (tape) {
-        struct wa_tape *next = tape->next;
-        for (uint32_t l = 0; tape->layers && l < layers; l++) {
-            wa_engine_release(engine, tape->layers[l].h);
-            wa_engine_release(engine, tape->layers[l].a);
-            wa_engine_release(engine, tape->layers[l].inverse);
-            wa_engine_release(engine, tape->layers[l].pooled);
-        }
-        free(tape->layers);
-        free(tape);
-        tape = next;
+    for (uint32_t l = 0; tape->layers && l < layers; l++) {
+        wa_engine_release(engine, tape->layers[l].h);
+        wa_engine_release(engine, tape->layers[l].a);
+        wa_engine_release(engine, tape->layers[l].inverse);
+        wa_engine_release(engine, tape->layers[l].pooled);
+        tape->layers[l] = (struct tape_layer){0};
     }
 }
 
@@ -458,20 +475,24 @@ static void release_feedbacks(struct wa_engine *engine, struct wa_feedback *feed
     }
 }
 
-void wa_rule_host_finish(struct wa_session *session)
+void wa_rule_host_release_batch(struct wa_session *session)
 {
     struct wa_engine *engine = session->engine;
     uint32_t layers = session->model.layer_count;
-    release_weights(engine, session->weights);
-    release_tapes(engine, session->tapes, layers);
-    release_feedbacks(engine, session->feedbacks, layers);
-    while (session->deltas) {
-        struct wa_delta *next = session->deltas->next;
-        wa_engine_release(engine, session->deltas->error);
-        wa_engine_release(engine, session->deltas->pooled);
-        wa_engine_release(engine, session->deltas->whole);
-        free(session->deltas);
-        session->deltas = next;
+    for (struct wa_weights *w = session->weights; w; w = w->next) {
+        for (int direction = 0; direction < 2; direction++) {
+            wa_engine_release(engine, w->arranged[direction]);
+            w->arranged[direction] = NULL;
+        }
+    }
+    for (struct wa_tape *t = session->tapes; t; t = t->next) {
+        release_tape(engine, t, layers);
+    }
+    for (struct wa_delta *d = session->deltas; d; d = d->next) {
+        wa_engine_release(engine, d->error);
+        wa_engine_release(engine, d->pooled);
+        wa_engine_release(engine, d->whole);
+        d->error = d->pooled = d->whole = NULL;
     }
     for (uint32_t l = 0; session->dz && l + 1 < layers; l++) {
         if (dz_owner(session, l) == l) {
@@ -479,7 +500,27 @@ void wa_rule_host_finish(struct wa_session *session)
         }
     }
     wa_engine_release(engine, session->scratch);
+    session->scratch = NULL;
+}
+
+void wa_rule_host_finish(struct wa_session *session)
+{
+    struct wa_engine *engine = session->engine;
+    wa_rule_host_release_batch(session);
     wa_sequence_finish(session);
+    release_weights(engine, session->weights);
+    release_feedbacks(engine, session->feedbacks, session->model.layer_count);
+    while (session->tapes) {
+        struct wa_tape *next = session->tapes->next;
+        free(session->tapes->layers);
+        free(session->tapes);
+        session->tapes = next;
+    }
+    while (session->deltas) {
+        struct wa_delta *next = session->deltas->next;
+        free(session->deltas);
+        session->deltas = next;
+    }
 }
 
 /* ---- [step] --------------------------------------------------------------------------------- */
@@ -577,6 +618,7 @@ wa_status wa_rule_host_output_error(struct wa_session *session, const struct wa_
     if (session->is_planning) {
         return WA_OK;
     }
+    session->slot_items[session->slot] = session->model.batch;
     if (session->model.is_sequence) {
         return wa_sequence_output_error(session, tape, delta);
     }

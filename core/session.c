@@ -48,6 +48,7 @@ static wa_status build_model(struct wa_session *session)
                                               .rows = (int)data->height,
                                               .columns = (int)data->width,
                                               .classes = (int)data->classes};
+    session->architecture = host;
     host->table = (wa_architecture_host){.struct_size = sizeof host->table,
                                          .base = &session->architecture_plugin.host,
                                          .in_channels = data->channels,
@@ -58,13 +59,14 @@ static wa_status build_model(struct wa_session *session)
                                          .set_services = set_services};
     status = wa_plugin_host_check(&session->architecture_plugin, "build",
                                   session->spec.architecture->plugin.architecture->build(&host->table));
-    if (status == WA_OK) {
-        status = wa_model_init(&session->model, &host->builder, session->spec.batch,
-                               session->spec.is_standard, wa_operations_blocking(session->engine),
-                               session->err);
-    }
-    free(host);
-    return status;
+    return status == WA_OK ? wa_session_make_model(session, session->spec.batch) : status;
+}
+
+wa_status wa_session_make_model(struct wa_session *session, int batch)
+{
+    return wa_model_init(&session->model, &session->architecture->builder, batch,
+                         session->spec.is_standard, wa_operations_blocking(session->engine),
+                         session->err);
 }
 
 /* A network and a dataset fit when both speak of one class an item, or of values for each row. */
@@ -84,6 +86,13 @@ static wa_status check_targets(struct wa_session *session)
         return wa_fail(session->err, WA_E_PLUGIN,
                        "the dataset has %u target values an item, expected %u for each of %u steps",
                        data->target_values, data->classes, data->height);
+    }
+    if (session->model.is_sequence && session->spec.other_batch_count > 0) {
+        return wa_fail(session->err, WA_E_UNSUPPORTED,
+                       "architecture '%s' trains an initial state for each row of a batch, but the "
+                       "dataset has smaller last batches: take another architecture or a batch size "
+                       "that divides its sets",
+                       session->spec.architecture->plugin.id);
     }
     return WA_OK;
 }
@@ -162,6 +171,34 @@ static wa_status plan(struct wa_session *session)
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
 
+struct buffer {
+    cl_mem *memory;
+    size_t bytes;
+    const char *what;
+};
+
+static wa_status allocate_buffers(struct wa_session *session, const struct buffer *buffers,
+                                  size_t count, bool per_lane)
+{
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < count && status == WA_OK; i++) {
+        status = wa_session_memory(session, buffers[i].bytes, per_lane, NULL, buffers[i].what,
+                                   buffers[i].memory);
+    }
+    return status;
+}
+
+wa_status wa_session_allocate_batch(struct wa_session *session)
+{
+    size_t batch = (size_t)session->model.batch;
+    const struct buffer buffers[] = {
+        {&session->images, session->model.layers[0].input.floats * sizeof(float), "images"},
+        {&session->items, batch * session->item_bytes, "a batch of items"},
+        {&session->labels, batch * session->target_bytes, "targets"},
+    };
+    return allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, true);
+}
+
 static wa_status allocate_steps(struct wa_session *session)
 {
     const wa_dataset_info *data = &session->spec.data;
@@ -170,23 +207,14 @@ static wa_status allocate_steps(struct wa_session *session)
     session->target_bytes =
         data->target == WA_TARGET_VALUES ? data->target_values * sizeof(float) : sizeof(uint32_t);
     size_t batch = (size_t)session->spec.batch;
-    struct {
-        cl_mem *memory;
-        size_t bytes;
-        bool per_lane;
-        const char *what;
-    } buffers[] = {
-        {&session->images, session->model.layers[0].input.floats * sizeof(float), true, "images"},
-        {&session->items, batch * session->item_bytes, true, "a batch of items"},
-        {&session->labels, batch * session->target_bytes, true, "targets"},
-        {&session->gradients, session->model.parameter_count * sizeof(float), false, "gradients"},
-        {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), false, "results"},
-        {&session->halted, 2 * sizeof(cl_int), false, "a flag"},
+    const struct buffer buffers[] = {
+        {&session->gradients, session->model.parameter_count * sizeof(float), "gradients"},
+        {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), "results"},
+        {&session->halted, 2 * sizeof(cl_int), "a flag"},
     };
-    wa_status status = WA_OK;
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers && status == WA_OK; i++) {
-        status = wa_session_memory(session, buffers[i].bytes, buffers[i].per_lane, NULL,
-                                   buffers[i].what, buffers[i].memory);
+    wa_status status = wa_session_allocate_batch(session);
+    if (status == WA_OK) {
+        status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, false);
     }
     if (session->plan) {
         return status;
@@ -203,7 +231,10 @@ static wa_status allocate_steps(struct wa_session *session)
 static wa_status allocate(struct wa_session *session)
 {
     wa_status status = wa_rule_host_allocate(session);
-    return status == WA_OK ? allocate_steps(session) : status;
+    if (status == WA_OK) {
+        status = allocate_steps(session);
+    }
+    return status == WA_OK ? wa_session_sizes_allocate(session) : status;
 }
 
 static wa_status plan_memory(struct wa_session *session)
@@ -221,6 +252,13 @@ static void prebuild(struct wa_session *session)
     char options[WA_OPERATIONS_MAX_PROGRAMS][WA_OPERATIONS_OPTION_BYTES];
     size_t count = wa_operations_programs(session->engine, &session->model, specs, options);
     wa_programs_prebuild(session->engine->programs, specs, count);
+}
+
+wa_status wa_session_make_operations(struct wa_session *session)
+{
+    prebuild(session);
+    return wa_operations_create(session->engine, &session->model, &session->operations,
+                                session->err);
 }
 
 static wa_status build_session(struct wa_session *session)
@@ -259,9 +297,10 @@ static wa_status build_session(struct wa_session *session)
         status = plan(session);
     }
     if (status == WA_OK) {
-        prebuild(session);
-        status = wa_operations_create(session->engine, &session->model, &session->operations,
-                                      session->err);
+        status = wa_session_make_operations(session);
+    }
+    if (status == WA_OK) {
+        status = wa_session_sizes_create(session);
     }
     if (status == WA_OK) {
         status = plan_memory(session);
@@ -310,6 +349,7 @@ void wa_session_destroy(struct wa_session *session)
         session->spec.rule->plugin.rule->destroy(session->rule);
     }
     wa_optimizer_host_finish(session);
+    wa_session_sizes_finish(session);
     wa_rule_host_finish(session);
     cl_mem buffers[] = {session->images,    session->items,   session->labels,
                         session->gradients, session->results, session->halted};
@@ -324,6 +364,7 @@ void wa_session_destroy(struct wa_session *session)
     }
     wa_operations_destroy(session->operations);
     wa_model_finish(&session->model);
+    free(session->architecture);
     wa_plugin_host_finish(&session->rule_plugin);
     wa_plugin_host_finish(&session->architecture_plugin);
     free(session->is_trained);
@@ -348,7 +389,7 @@ static void set_error(struct wa_session *session, struct wa_error *err)
 
 /* Copies the batch into a staging area and enqueues its way to the device. There are a few areas, so
  * that this waits only when the device is that many steps behind. */
-static wa_status upload(struct wa_session *session, const void *items, const void *targets)
+static wa_status upload(struct wa_session *session, const struct wa_batch *batch)
 {
     struct staging *staging = &session->stagings[session->next_staging];
     session->next_staging = (session->next_staging + 1) % STAGINGS;
@@ -358,10 +399,10 @@ static wa_status upload(struct wa_session *session, const void *items, const voi
         (void)clReleaseEvent(staging->done);
         staging->done = NULL;
     }
-    size_t item_bytes = (size_t)session->spec.batch * session->item_bytes;
-    size_t target_bytes = (size_t)session->spec.batch * session->target_bytes;
-    memcpy(staging->bytes, items, item_bytes);
-    memcpy(staging->bytes + item_bytes, targets, target_bytes);
+    size_t item_bytes = (size_t)batch->count * session->item_bytes;
+    size_t target_bytes = (size_t)batch->count * session->target_bytes;
+    memcpy(staging->bytes, batch->items, item_bytes);
+    memcpy(staging->bytes + item_bytes, batch->targets, target_bytes);
     cl_command_queue queue = session->engine->device->queue;
     if (status == WA_OK) {
         status = WA_CL(session->err,
@@ -388,16 +429,11 @@ static wa_status check_slot(struct wa_session *session)
                          session->slot);
 }
 
-wa_status wa_session_train(struct wa_session *session, const void *items, const void *targets,
-                           uint64_t step, struct wa_error *err)
+static wa_status train(struct wa_session *session, const struct wa_batch *batch, uint64_t step)
 {
-    set_error(session, err);
-    uint64_t launches = session->engine->launches;
+    struct wa_error *err = session->err;
     int slot = session->slot;
-    wa_status status = check_slot(session);
-    if (status == WA_OK) {
-        status = upload(session, items, targets);
-    }
+    wa_status status = upload(session, batch);
     if (status == WA_OK) {
         status = compute_update(session);
     }
@@ -408,30 +444,54 @@ wa_status wa_session_train(struct wa_session *session, const void *items, const 
     if (status == WA_OK) {
         status = wa_optimizer_host_apply(session, step);
     }
+    return status == WA_OK ? WA_CL(err, clFlush(session->engine->device->queue)) : status;
+}
+
+wa_status wa_session_train(struct wa_session *session, const struct wa_batch *batch, uint64_t step,
+                           struct wa_error *err)
+{
+    set_error(session, err);
+    uint64_t launches = session->engine->launches;
+    int size = -1;
+    wa_status status = check_slot(session);
     if (status == WA_OK) {
-        status = WA_CL(err, clFlush(session->engine->device->queue));
+        status = wa_session_sizes_find(session, batch->count, true, &size);
+    }
+    if (status == WA_OK) {
+        wa_session_sizes_swap(session, size);
+        status = train(session, batch, step);
+        wa_session_sizes_swap(session, size);
     }
     session->step_launches = session->engine->launches - launches;
     set_error(session, NULL);
     return status;
 }
 
-wa_status wa_session_evaluate(struct wa_session *session, const void *items, const void *targets,
-                              struct wa_error *err)
+static wa_status evaluate(struct wa_session *session, const struct wa_batch *batch)
 {
-    set_error(session, err);
-    wa_status status = check_slot(session);
-    if (status == WA_OK) {
-        status = upload(session, items, targets);
-    }
+    wa_status status = upload(session, batch);
     if (status == WA_OK) {
         status = wa_rule_host_forward(session, session->live, session->live_tape);
     }
     if (status == WA_OK) {
         status = wa_rule_host_output_error(session, session->live_tape, session->error_delta);
     }
+    return status == WA_OK ? WA_CL(session->err, clFlush(session->engine->device->queue)) : status;
+}
+
+wa_status wa_session_evaluate(struct wa_session *session, const struct wa_batch *batch,
+                              struct wa_error *err)
+{
+    set_error(session, err);
+    int size = -1;
+    wa_status status = check_slot(session);
     if (status == WA_OK) {
-        status = WA_CL(err, clFlush(session->engine->device->queue));
+        status = wa_session_sizes_find(session, batch->count, false, &size);
+    }
+    if (status == WA_OK) {
+        wa_session_sizes_swap(session, size);
+        status = evaluate(session, batch);
+        wa_session_sizes_swap(session, size);
     }
     set_error(session, NULL);
     return status;
@@ -453,6 +513,7 @@ wa_status wa_session_collect(struct wa_session *session,
     for (size_t i = 0; i < count && status == WA_OK; i++) {
         ret_results[i].loss = values[2 * i];
         ret_results[i].correct = values[2 * i + 1];
+        ret_results[i].items = session->slot_items[i];
     }
     return status;
 }

@@ -6,10 +6,19 @@
 #ifndef WALIGN_CORE_SESSION_H
 #define WALIGN_CORE_SESSION_H
 
+#include "batch.h"
 #include "engine.h"
 #include "model.h"
 #include "module.h"
 #include "plugin_host.h"
+
+enum { WA_SESSION_OTHER_BATCHES = 3 };
+
+/* Another size of batches than the usual one. */
+struct wa_session_batch {
+    int items;
+    bool is_trained; /* not only evaluated */
+};
 
 /* What a session is made of; all of it is borrowed and outlives the session. */
 struct wa_session_spec {
@@ -19,6 +28,9 @@ struct wa_session_spec {
     const char *config_folder;
     wa_dataset_info data; /* shape of items, classes, element, target offset */
     int batch;
+    /* Smaller batches that will come too, all different. */
+    struct wa_session_batch other_batches[WA_SESSION_OTHER_BATCHES];
+    size_t other_batch_count;
     uint32_t seed;
     bool is_standard; /* standard parameterization */
 };
@@ -33,18 +45,18 @@ void wa_session_destroy(struct wa_session *session);
 /* Steps whose results may be outstanding; collect before there are more. */
 enum { WA_SESSION_SLOTS = 256 };
 
-/* Enqueues one training step of a whole batch: `items` [batch] and `targets` [batch] as the dataset
- * reads them. Both may be reused when the call returns. `step` counts from 1. */
-WA_MUST_CHECK wa_status wa_session_train(struct wa_session *session, const void *items,
-                                         const void *targets, uint64_t step,
-                                         struct wa_error *err);
+/* Enqueues one training step. The batch, of one of the sizes in the spec, may be reused when the call
+ * returns. `step` counts from 1. */
+WA_MUST_CHECK wa_status wa_session_train(struct wa_session *session, const struct wa_batch *batch,
+                                         uint64_t step, struct wa_error *err);
 
 /* Enqueues a forward pass with the loss and accuracy of a batch; changes nothing. */
-WA_MUST_CHECK wa_status wa_session_evaluate(struct wa_session *session, const void *items,
-                                            const void *targets, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_evaluate(struct wa_session *session,
+                                            const struct wa_batch *batch, struct wa_error *err);
 
 struct wa_session_result {
     float loss, correct; /* of one batch, before its update; correct: 0 where targets are values */
+    int items;           /* of that batch */
 };
 
 /* Waits, and takes the results of the train and evaluate calls since the last collect, in order. */

@@ -77,6 +77,9 @@ struct memory_plan {
     uint64_t largest_fixed, largest_lane; /* of one piece */
 };
 
+/* What changes with the size of a batch, for a size that is not at work; see session_sizes.c. */
+struct batch_size;
+
 struct wa_session {
     struct wa_session_spec spec;
     struct memory_plan *plan; /* while sizes are added up, else NULL */
@@ -84,6 +87,7 @@ struct wa_session {
     struct wa_model model;
     struct wa_operations *operations;
 
+    struct architecture_host *architecture;
     struct wa_plugin_host rule_plugin, architecture_plugin;
     wa_rule_host rule_table;
     void *rule;
@@ -113,10 +117,14 @@ struct wa_session {
     struct staging stagings[STAGINGS];
     size_t next_staging;
     int slot;
+    int slot_items[WA_SESSION_SLOTS]; /* of the batch whose results go there */
     uint64_t step_launches, planned_bytes;
 
     struct wa_session_tensor *tensors;
     size_t tensor_count, parameter_tensor_count; /* parameters come first */
+
+    struct batch_size *sizes; /* [spec.other_batch_count] */
+    bool only_evaluates;      /* the size at work needs no more than a forward pass */
 };
 
 /* session_memory.c: a device buffer of zeros, or of `data`; while session->plan is set it is only
@@ -127,10 +135,29 @@ WA_MUST_CHECK wa_status wa_session_memory(struct wa_session *session, size_t byt
 WA_MUST_CHECK wa_status wa_session_memory_check(struct wa_session *session,
                                                 const struct memory_plan *plan);
 
+/* session.c: the model for a size of batch, and the buffers of a step that change with it. */
+WA_MUST_CHECK wa_status wa_session_make_model(struct wa_session *session, int batch);
+WA_MUST_CHECK wa_status wa_session_make_operations(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_session_allocate_batch(struct wa_session *session);
+
+/* session_sizes.c: the other sizes of batches of spec.other_batches. A session works with one size;
+ * wa_session_sizes_swap puts all that belongs to another one in its place, and puts it back when it is
+ * called again. Create makes models and kernels, allocate the memory; finish takes what there is. */
+WA_MUST_CHECK wa_status wa_session_sizes_create(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_session_sizes_allocate(struct wa_session *session);
+void wa_session_sizes_finish(struct wa_session *session);
+/* The place in `sizes` of batches of so many items; -1 for the usual one, WA_E_FAILED for others. */
+WA_MUST_CHECK wa_status wa_session_sizes_find(struct wa_session *session, int items,
+                                              bool is_trained, int *ret_place);
+void wa_session_sizes_swap(struct wa_session *session, int place); /* -1: does nothing */
+
 /* rule_host.c: the services of wa_rule_host and the handles behind them. */
 void wa_rule_host_init(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_draw(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_allocate(struct wa_session *session);
+/* The part of that which changes with the size of a batch; _release_batch frees it. */
+WA_MUST_CHECK wa_status wa_rule_host_allocate_batch(struct wa_session *session);
+void wa_rule_host_release_batch(struct wa_session *session);
 void wa_rule_host_finish(struct wa_session *session);
 /* The layout in which a layer's activity is kept: as the layer above reads it. Not of the top layer. */
 const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session, uint32_t layer);

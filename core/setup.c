@@ -114,6 +114,39 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
     return status;
 }
 
+static bool is_evaluated(const struct wa_config *config, const char *set)
+{
+    const json_object *wanted = wa_config_get(config, "evaluate");
+    bool is = false;
+    for (size_t i = 0; i < json_object_array_length(wanted); i++) {
+        is = is ||
+             strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), set) == 0;
+    }
+    return is;
+}
+
+/* Sizes of smaller last batches; one that is trained comes first and serves evaluation too. */
+static void add_other_batches(const struct wa_setup *setup, struct wa_session_spec *spec)
+{
+    const struct {
+        enum wa_set set;
+        bool is_wanted, is_trained;
+    } sets[] = {{WA_SET_TRAIN, true, true},
+                {WA_SET_VALIDATION, is_evaluated(setup->config, "validation"), false},
+                {WA_SET_TEST, is_evaluated(setup->config, "test"), false}};
+    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+        int items = wa_batches_rest(&setup->batches, sets[s].set);
+        bool is_there = items == 0 || !sets[s].is_wanted;
+        for (size_t i = 0; i < spec->other_batch_count; i++) {
+            is_there = is_there || spec->other_batches[i].items == items;
+        }
+        if (!is_there) {
+            spec->other_batches[spec->other_batch_count++] =
+                (struct wa_session_batch){.items = items, .is_trained = sets[s].is_trained};
+        }
+    }
+}
+
 wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
                        struct wa_error *err)
 {
@@ -126,7 +159,7 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         return status;
     }
     const char *parameterization = wa_config_get_string(setup->config, "parameterization");
-    const struct wa_session_spec spec = {
+    struct wa_session_spec spec = {
         .engine = &setup->engine,
         .architecture = setup->plugins[WA_SECTION_ARCHITECTURE],
         .rule = setup->plugins[WA_SECTION_RULE],
@@ -140,6 +173,7 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         .seed = setup->batches.seed,
         .is_standard = strcmp(parameterization, "standard") == 0,
     };
+    add_other_batches(setup, &spec);
     return wa_session_create(&spec, &setup->session, err);
 }
 

@@ -8,6 +8,7 @@
 
 #include "checkpoint.h"
 #include "files.h"
+#include "loader.h"
 #include "log.h"
 #include "progress.h"
 #include "record.h"
@@ -24,8 +25,7 @@ struct trainer {
     struct wa_progress_bar bar;
     uint64_t epochs, step_limit, steps_per_epoch;
     bool logs_steps, is_interrupted;
-    void *items;
-    void *targets;
+    struct wa_loader *loader;
     double collected_at, epoch_started_at;
     struct wa_session_result results[WA_SESSION_SLOTS];
     struct wa_error *err;
@@ -63,6 +63,12 @@ static void add_accuracy(const struct trainer *t, json_object *line, const char 
     }
 }
 
+/* Batches weigh alike: what is right in a smaller one counts as if it were whole. */
+static double weighed_correct(const struct trainer *t, const struct wa_session_result *result)
+{
+    return (double)result->correct * t->setup.batches.batch / result->items;
+}
+
 static wa_status log_step(struct trainer *t, uint64_t step, const struct wa_session_result *result)
 {
     json_object *line = json_object_new_object();
@@ -71,7 +77,7 @@ static wa_status log_step(struct trainer *t, uint64_t step, const struct wa_sess
     }
     (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)step));
     (void)json_object_object_add(line, "loss", wa_record_number((double)result->loss));
-    add_accuracy(t, line, "accuracy", (double)result->correct, 1);
+    add_accuracy(t, line, "accuracy", weighed_correct(t, result), 1);
     wa_status status = wa_record_append_step(t->record, line, t->err);
     (void)json_object_put(line);
     return status;
@@ -88,7 +94,7 @@ static wa_status collect_steps(struct trainer *t)
             return diverged(t, first + i);
         }
         t->progress.loss_sum += (double)t->results[i].loss;
-        t->progress.correct_sum += (double)t->results[i].correct;
+        t->progress.correct_sum += weighed_correct(t, &t->results[i]);
         if (t->logs_steps) {
             status = log_step(t, first + i, &t->results[i]);
         }
@@ -112,10 +118,10 @@ static bool is_at_limit(const struct trainer *t)
 static wa_status train_step(struct trainer *t)
 {
     struct wa_progress *p = &t->progress;
-    wa_status status = wa_batches_read(&t->setup.batches, WA_SET_TRAIN, p->step_in_epoch, t->items,
-                                       t->targets, t->err);
+    const struct wa_batch *batch = NULL;
+    wa_status status = wa_loader_next(t->loader, &batch, t->err);
     if (status == WA_OK) {
-        status = wa_session_train(t->setup.session, t->items, t->targets, p->step + 1, t->err);
+        status = wa_session_train(t->setup.session, batch, p->step + 1, t->err);
     }
     if (status == WA_OK) {
         p->step++;
@@ -124,11 +130,23 @@ static wa_status train_step(struct trainer *t)
     return status;
 }
 
+/* Behind the last batch that this epoch trains. */
+static uint64_t last_batch(const struct trainer *t)
+{
+    const struct wa_progress *p = &t->progress;
+    uint64_t left = is_at_limit(t) ? 0 : t->steps_per_epoch - p->step_in_epoch;
+    if (left > 0 && t->step_limit && t->step_limit - p->step < left) {
+        left = t->step_limit - p->step;
+    }
+    return p->step_in_epoch + left;
+}
+
 static wa_status train_epoch(struct trainer *t)
 {
     struct wa_progress *p = &t->progress;
     wa_status status = WA_OK;
     uint64_t pending = 0;
+    wa_loader_start(t->loader, WA_SET_TRAIN, p->step_in_epoch, last_batch(t));
     while (status == WA_OK && p->step_in_epoch < t->steps_per_epoch && !is_at_limit(t)) {
         if (is_stopped(t)) {
             t->is_interrupted = true;
@@ -145,10 +163,11 @@ static wa_status train_epoch(struct trainer *t)
                              mean_accuracy(t, p->correct_sum, p->step_in_epoch));
         }
     }
+    wa_loader_stop(t->loader);
     return status == WA_OK ? collect_steps(t) : status;
 }
 
-/* Mean loss and accuracy of a set's whole batches; nothing where there are none. */
+/* Mean loss and accuracy of a set's batches; nothing where there are none. */
 static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *loss_key,
                               const char *accuracy_key, json_object *line)
 {
@@ -157,12 +176,14 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
     double loss = 0;
     double correct = 0;
     wa_status status = WA_OK;
+    wa_loader_start(t->loader, set, 0, batches);
     for (uint64_t i = 0; i < batches && status == WA_OK;) {
         uint64_t end = i + WA_SESSION_SLOTS < batches ? i + WA_SESSION_SLOTS : batches;
         for (; i < end && status == WA_OK; i++) {
-            status = wa_batches_read(&t->setup.batches, set, i, t->items, t->targets, t->err);
+            const struct wa_batch *batch = NULL;
+            status = wa_loader_next(t->loader, &batch, t->err);
             if (status == WA_OK) {
-                status = wa_session_evaluate(session, t->items, t->targets, t->err);
+                status = wa_session_evaluate(session, batch, t->err);
             }
         }
         size_t count = 0;
@@ -171,9 +192,10 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
         }
         for (size_t k = 0; k < count && status == WA_OK; k++) {
             loss += (double)t->results[k].loss;
-            correct += (double)t->results[k].correct;
+            correct += weighed_correct(t, &t->results[k]);
         }
     }
+    wa_loader_stop(t->loader);
     if (status == WA_OK && batches > 0) {
         (void)json_object_object_add(line, loss_key, wa_record_number(loss / (double)batches));
         add_accuracy(t, line, accuracy_key, correct, batches);
@@ -411,7 +433,8 @@ static void warn_of_small_sets(const struct trainer *t)
         uint64_t items;
     } sets[] = {{"validation", b->validation_items}, {"test", b->test_items}};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
-        if (sets[i].items > 0 && sets[i].items < (uint64_t)b->batch) {
+        if (sets[i].items > 0 && sets[i].items < (uint64_t)b->batch &&
+            !b->info.trains_smaller_last_batch) {
             wa_log(WA_LOG_WARNING, "the %s set of %llu items holds no whole batch of %d, ignoring",
                    sets[i].name, (unsigned long long)sets[i].items, b->batch);
         }
@@ -426,11 +449,6 @@ static wa_status prepare(struct trainer *t)
     t->step_limit = (uint64_t)wa_config_get_integer(config, "steps");
     t->steps_per_epoch = wa_batches_count(b, WA_SET_TRAIN);
     t->logs_steps = wa_config_get_boolean(config, "log_steps");
-    t->items = malloc((size_t)b->batch * b->item_bytes);
-    t->targets = calloc((size_t)b->batch, b->target_bytes);
-    if (!t->items || !t->targets) {
-        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
-    }
     warn_of_small_sets(t);
     uint64_t total = t->epochs * t->steps_per_epoch;
     t->bar = (struct wa_progress_bar){
@@ -439,7 +457,9 @@ static wa_status prepare(struct trainer *t)
         .steps_per_epoch = t->steps_per_epoch,
         .total_steps = t->step_limit && t->step_limit < total ? t->step_limit : total,
         .batch = (uint64_t)b->batch};
-    return WA_OK;
+    unsigned threads = 1;
+    wa_status status = wa_loader_threads(&threads, t->err);
+    return status == WA_OK ? wa_loader_create(b, threads, &t->loader, t->err) : status;
 }
 
 static wa_status run(struct trainer *t)
@@ -491,9 +511,8 @@ wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_err
     t->err = err;
     wa_status status = run(t);
     wa_record_close(t->record);
+    wa_loader_destroy(t->loader);
     wa_setup_finish(&t->setup);
-    free(t->items);
-    free(t->targets);
     free(t);
     return status;
 }

@@ -92,8 +92,8 @@ static float train(struct net *net, const void *items, const void *targets)
 {
     struct wa_session_result results[WA_SESSION_SLOTS];
     size_t count = 0;
-    WA_FIXTURE_CHECK(net->fixture,
-                     wa_session_train(net->session, items, targets, 1, &net->fixture->err));
+    const struct wa_batch batch = {.count = BATCH, .items = items, .targets = targets};
+    WA_FIXTURE_CHECK(net->fixture, wa_session_train(net->session, &batch, 1, &net->fixture->err));
     WA_FIXTURE_CHECK(net->fixture,
                      wa_session_collect(net->session, results, &count, &net->fixture->err));
     assert_int_equal(count, 1);
