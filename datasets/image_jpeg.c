@@ -139,7 +139,7 @@ static void decode_window(struct job *job)
         jpeg_crop_scanline(jpeg, &first, &columns);
     }
     image->stride = (size_t)jpeg->output_width * CHANNELS;
-    job->block = malloc(image->stride * (size_t)image->height);
+    job->block = malloc(image->stride * ((size_t)image->height + 1)); /* see read_rest */
     bool is_four = jpeg->output_components == 4;
     job->quads = is_four ? malloc((size_t)jpeg->output_width * 4) : NULL;
     if (!job->block || (is_four && !job->quads)) {
@@ -154,6 +154,20 @@ static void decode_window(struct job *job)
         read_row(job, job->block + (size_t)y * image->stride);
     }
     image->pixels = job->block + ((size_t)left - first) * CHANNELS;
+}
+
+/* Whether a file that ends early is whole must not depend on the window: the rows below are looked at
+ * too. The last one is read, into the spare row: skipping to the end would look at nothing. */
+static void read_rest(struct job *job)
+{
+    struct jpeg_decompress_struct *jpeg = &job->jpeg;
+    JDIMENSION rest = jpeg->output_height - jpeg->output_scanline;
+    if (rest > 1) {
+        (void)jpeg_skip_scanlines(jpeg, rest - 1);
+    }
+    if (rest > 0) {
+        read_row(job, job->block + (size_t)job->image.height * job->image.stride);
+    }
 }
 
 /* Runs until done, or until the library jumps out. */
@@ -175,8 +189,7 @@ static bool decode(struct job *job)
     (void)jpeg_start_decompress(jpeg);
     decode_window(job);
     if (!has_end(job->bytes)) {
-        /* Whether such a file is whole must not depend on the window. */
-        (void)jpeg_skip_scanlines(jpeg, jpeg->output_height - jpeg->output_scanline);
+        read_rest(job);
     }
     return true;
 }
