@@ -21,5 +21,6 @@ wa_command_run wa_command_train;
 wa_command_run wa_command_bench;
 wa_command_run wa_command_devices;
 wa_command_run wa_command_plugins;
+wa_command_run wa_command_score;
 
 #endif

@@ -1,6 +1,7 @@
 /* walign: the command line. Reads options, runs one command, prints its error. */
 #define _GNU_SOURCE /* getopt_long */
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,6 +33,7 @@ struct command {
 
 static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTION_RESUME, OPTION_QUIET, 0};
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_PROFILE, OPTION_JSON, 0};
+static const int score_options[] = {OPTION_OUT, 0};
 static const int list_options[] = {OPTION_JSON, 0};
 
 static const struct command commands[] = {
@@ -51,6 +53,12 @@ static const struct command commands[] = {
      "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
      "  --json            print one JSON object\n",
      1, 1, bench_options, wa_command_bench},
+    {"score", "CONFIG|RUN... [--out DIR]", "alignment scores of runs with \"alignment_pair\"",
+     "  CONFIG            {\"sweep\": a sweep's config or directory, \"epochs\": 150 or \"all\",\n"
+     "                    \"estimator\": \"exact\" or \"noise\", \"control\": true, \"where\": {..}}\n"
+     "  RUN               a run directory: all its checkpoints, exact\n"
+     "  --out DIR         where scores.jsonl goes (default: into the run's or the sweep's directory)\n",
+     1, SIZE_MAX, score_options, wa_command_score},
     {"devices", "[--json]", "list the OpenCL devices",
      "  --json            print a JSON array\n", 0, 0, list_options, wa_command_devices},
     {"plugins", "[--json]", "list rules, architectures, datasets and optimizers",

@@ -162,7 +162,7 @@ static wa_status launch(struct wa_session *session, size_t first, size_t count, 
         s[i] = scalars[i];
     }
     return wa_engine_launch(session->engine, optimizer->kernel, &range, session->err, types,
-                            session->live->memory, session->gradients, optimizer->state,
+                            session->trained->memory, session->gradients, optimizer->state,
                             session->halted, (int)first, (int)count, (int)chunk,
                             (int)session->model.parameter_count, (double)s[0], (double)s[1],
                             (double)s[2], (double)s[3], (double)s[4], (double)s[5], (double)s[6],
@@ -204,7 +204,7 @@ static wa_status update(const wa_optimizer_host *host, const float *scalars)
     if (status == WA_OK) {
         status = launch(session, first, end - first, scalars);
     }
-    session->live->is_arranged[0] = session->live->is_arranged[1] = false;
+    session->trained->is_arranged[0] = session->trained->is_arranged[1] = false;
     return status;
 }
 

@@ -69,11 +69,12 @@ wa_status wa_parameters_list(struct wa_session *session)
     if (!session->tensors) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
-    add_tensors(session, "", session->live->memory, 0);
+    const char *net = session->spec.leader ? "align." : "";
+    add_tensors(session, net, session->trained->memory, 0);
     session->parameter_tensor_count = session->tensor_count;
     for (size_t state = 0; state < optimizer->state_count; state++) {
         char prefix[48];
-        (void)snprintf(prefix, sizeof prefix, "state.%.31s.", optimizer->state_names[state]);
+        (void)snprintf(prefix, sizeof prefix, "state.%s%.31s.", net, optimizer->state_names[state]);
         add_tensors(session, prefix, optimizer->state, state * model->parameter_count);
     }
     return WA_OK;

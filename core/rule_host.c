@@ -215,10 +215,27 @@ static wa_status draw_feedback(const wa_rule_host *host, wa_feedback *feedback, 
     return WA_OK;
 }
 
+/* A follower starts from its leader's weights, whatever its own rule draws, and sees them ever after. */
+static wa_status follow_weights(struct wa_session *session)
+{
+    struct wa_session *leader = session->spec.leader;
+    size_t bytes = session->model.parameter_count * sizeof *session->live->host;
+    wa_status status = wa_engine_read(session->engine, leader->live->memory, 0, session->live->host,
+                                      bytes, session->err);
+    if (status == WA_OK && !session->spec.is_observer) {
+        status = new_weights(session, false, &session->trained);
+    }
+    if (status == WA_OK && !session->spec.is_observer) {
+        memcpy(session->trained->host, session->live->host, bytes);
+    }
+    session->live->is_borrowed = true;
+    return status;
+}
+
 wa_status wa_rule_host_draw(struct wa_session *session)
 {
     wa_status status = new_weights(session, false, &session->live);
-    session->rule_table.live = session->live;
+    session->rule_table.live = session->trained = session->live;
     const wa_rule_ops *ops = session->spec.rule->plugin.rule;
     wa_rng_seed(&session->rng, session->spec.seed);
     for (uint32_t l = 0; l < session->model.layer_count && status == WA_OK; l++) {
@@ -227,6 +244,9 @@ wa_status wa_rule_host_draw(struct wa_session *session)
             status = wa_plugin_host_check(&session->rule_plugin, "draw_layer",
                                           ops->draw_layer(session->rule, l));
         }
+    }
+    if (status == WA_OK && session->spec.leader) {
+        status = follow_weights(session);
     }
     for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
         if (w->is_frozen) {
@@ -248,9 +268,13 @@ static wa_status make(struct wa_session *session, size_t floats, const char *wha
 
 static wa_status allocate_weights(struct wa_session *session, struct wa_weights *weights)
 {
-    wa_status status =
-        wa_session_memory(session, session->model.parameter_count * sizeof *weights->host, false,
-                          weights->host, "weights", &weights->memory);
+    wa_status status = WA_OK;
+    if (weights->is_borrowed) {
+        weights->memory = session->spec.leader->live->memory;
+    } else {
+        status = wa_session_memory(session, session->model.parameter_count * sizeof *weights->host,
+                                   false, weights->host, "weights", &weights->memory);
+    }
     if (!session->plan) {
         free(weights->host);
         weights->host = NULL;
@@ -438,7 +462,9 @@ static void release_weights(struct wa_engine *engine, struct wa_weights *weights
 {
     while (weights) {
         struct wa_weights *next = weights->next;
-        wa_engine_release(engine, weights->memory);
+        if (!weights->is_borrowed) {
+            wa_engine_release(engine, weights->memory);
+        }
         free(weights->host);
         free(weights);
         weights = next;
@@ -659,6 +685,9 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
     session->has_state_gradient[b->layer] = session->has_state_gradient[b->layer] || b->transport;
     session->joins_two_nets = session->joins_two_nets ||
                               (b->gradient_tape && b->gradient_tape != b->transport_tape);
+    if (b->transport && (b->layer > 0 || session->model.is_sequence)) {
+        session->transports[b->layer] = b->transport;
+    }
     if (b->transport && b->layer > 0 &&
         session->model.layers[b->layer].shape.input != WA_INPUT_POOLED) {
         b->delta->needs_whole = true;

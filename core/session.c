@@ -138,7 +138,7 @@ static wa_status create_rule(struct wa_session *session)
     return status;
 }
 
-static wa_status compute_update(struct wa_session *session)
+wa_status wa_session_compute_update(struct wa_session *session)
 {
     return wa_plugin_host_check(&session->rule_plugin, "compute_update",
                                 session->spec.rule->plugin.rule->compute_update(session->rule));
@@ -148,7 +148,7 @@ static wa_status compute_update(struct wa_session *session)
 static wa_status plan(struct wa_session *session)
 {
     session->is_planning = true;
-    wa_status status = compute_update(session);
+    wa_status status = wa_session_compute_update(session);
     session->is_planning = false;
     const char *id = session->spec.rule->plugin.id;
     if (status == WA_OK && !session->live_tape) {
@@ -190,6 +190,13 @@ static wa_status allocate_buffers(struct wa_session *session, const struct buffe
 
 wa_status wa_session_allocate_batch(struct wa_session *session)
 {
+    const struct wa_session *leader = session->spec.leader;
+    if (leader) { /* a follower reads its leader's batch */
+        session->images = leader->images;
+        session->items = leader->items;
+        session->labels = leader->labels;
+        return WA_OK;
+    }
     size_t batch = (size_t)session->model.batch;
     const struct buffer buffers[] = {
         {&session->images, session->model.layers[0].input.floats * sizeof(float), "images"},
@@ -216,7 +223,7 @@ static wa_status allocate_steps(struct wa_session *session)
     if (status == WA_OK) {
         status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, false);
     }
-    if (session->plan) {
+    if (session->plan || session->spec.leader) {
         return status;
     }
     for (size_t i = 0; i < STAGINGS && status == WA_OK; i++) {
@@ -281,8 +288,10 @@ static wa_status build_session(struct wa_session *session)
     session->has_state_gradient = calloc(layers, sizeof *session->has_state_gradient);
     session->needs_dz = calloc(layers, sizeof *session->needs_dz);
     session->dz = calloc(layers, sizeof(cl_mem));
+    session->transports = calloc(layers, sizeof *session->transports);
     if (!session->is_trained || !session->is_state_trained || !session->has_gradient ||
-        !session->has_state_gradient || !session->needs_dz || !session->dz) {
+        !session->has_state_gradient || !session->needs_dz || !session->dz ||
+        !session->transports) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
     for (uint32_t l = 0; l < layers; l++) {
@@ -308,10 +317,10 @@ static wa_status build_session(struct wa_session *session)
     if (status == WA_OK) {
         status = allocate(session);
     }
-    if (status == WA_OK) {
+    if (status == WA_OK && !session->spec.is_observer) {
         status = wa_optimizer_host_create(session);
     }
-    if (status == WA_OK) {
+    if (status == WA_OK && !session->spec.is_observer) {
         status = wa_parameters_list(session);
     }
     session->planned_bytes = session->engine->bytes - before;
@@ -345,6 +354,8 @@ void wa_session_destroy(struct wa_session *session)
     }
     struct wa_engine *engine = session->engine;
     (void)clFinish(engine->device->queue); /* what failed has been reported */
+    wa_session_destroy(session->pair);
+    wa_session_destroy(session->observer);
     if (session->rule) {
         session->spec.rule->plugin.rule->destroy(session->rule);
     }
@@ -353,7 +364,8 @@ void wa_session_destroy(struct wa_session *session)
     wa_rule_host_finish(session);
     cl_mem buffers[] = {session->images,    session->items,   session->labels,
                         session->gradients, session->results, session->halted};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+    const size_t first = session->spec.leader ? 3 : 0; /* a follower's batch is its leader's */
+    for (size_t i = first; i < sizeof buffers / sizeof *buffers; i++) {
         wa_engine_release(engine, buffers[i]);
     }
     for (size_t i = 0; i < STAGINGS; i++) {
@@ -373,6 +385,7 @@ void wa_session_destroy(struct wa_session *session)
     free(session->has_state_gradient);
     free(session->needs_dz);
     free(session->dz);
+    free((void *)session->transports);
     free(session->tensors);
     free(session);
 }
@@ -380,7 +393,7 @@ void wa_session_destroy(struct wa_session *session)
 /* ---- Steps ---------------------------------------------------------------------------------- */
 
 /* Later calls report into this call's error. */
-static void set_error(struct wa_session *session, struct wa_error *err)
+void wa_session_set_error(struct wa_session *session, struct wa_error *err)
 {
     session->err = err;
     wa_plugin_host_set_error(&session->rule_plugin, err);
@@ -435,11 +448,14 @@ static wa_status train(struct wa_session *session, const struct wa_batch *batch,
     int slot = session->slot;
     wa_status status = upload(session, batch);
     if (status == WA_OK) {
-        status = compute_update(session);
+        status = wa_session_compute_update(session);
     }
     if (status == WA_OK && session->slot != slot + 1) {
         status = wa_fail(err, WA_E_PLUGIN, "rule '%s' took %d output errors in a step, expected 1",
                          session->spec.rule->plugin.id, session->slot - slot);
+    }
+    if (status == WA_OK) {
+        status = wa_session_follow(session, step);
     }
     if (status == WA_OK) {
         status = wa_optimizer_host_apply(session, step);
@@ -450,7 +466,7 @@ static wa_status train(struct wa_session *session, const struct wa_batch *batch,
 wa_status wa_session_train(struct wa_session *session, const struct wa_batch *batch, uint64_t step,
                            struct wa_error *err)
 {
-    set_error(session, err);
+    wa_session_set_error(session, err);
     uint64_t launches = session->engine->launches;
     int size = -1;
     wa_status status = check_slot(session);
@@ -463,7 +479,7 @@ wa_status wa_session_train(struct wa_session *session, const struct wa_batch *ba
         wa_session_sizes_swap(session, size);
     }
     session->step_launches = session->engine->launches - launches;
-    set_error(session, NULL);
+    wa_session_set_error(session, NULL);
     return status;
 }
 
@@ -482,7 +498,7 @@ static wa_status evaluate(struct wa_session *session, const struct wa_batch *bat
 wa_status wa_session_evaluate(struct wa_session *session, const struct wa_batch *batch,
                               struct wa_error *err)
 {
-    set_error(session, err);
+    wa_session_set_error(session, err);
     int size = -1;
     wa_status status = check_slot(session);
     if (status == WA_OK) {
@@ -493,7 +509,7 @@ wa_status wa_session_evaluate(struct wa_session *session, const struct wa_batch 
         status = evaluate(session, batch);
         wa_session_sizes_swap(session, size);
     }
-    set_error(session, NULL);
+    wa_session_set_error(session, NULL);
     return status;
 }
 

@@ -33,6 +33,9 @@ struct wa_session_spec {
     size_t other_batch_count;
     uint32_t seed;
     bool is_standard; /* standard parameterization */
+    /* NULL, or the session whose batches and weights this one's rule works on (session_follow.c). */
+    struct wa_session *leader;
+    bool is_observer; /* a follower that only leaves its gradient: no weights of its own */
 };
 
 struct wa_session;
@@ -71,7 +74,7 @@ WA_MUST_CHECK wa_status wa_session_first_bad_tensor(struct wa_session *session, 
 
 /* A tensor of parameters or state, as checkpoints hold it. */
 struct wa_session_tensor {
-    char name[64];        /* "conv1.weight" */
+    char name[96];        /* "conv1.weight" */
     size_t shape[4];
     size_t dimensions;
     size_t count;         /* floats */
@@ -80,7 +83,8 @@ struct wa_session_tensor {
 };
 
 /* All tensors that a checkpoint keeps: weights and biases bottom to top, then the optimizer's state
- * ("state.<name>.<tensor>"). The array lives as long as the session. */
+ * ("state.<name>.<tensor>"), then the same of a pair ("align.<tensor>", "state.align.<name>.<tensor>").
+ * The array lives as long as the session, or until a pair is added. */
 const struct wa_session_tensor *wa_session_tensors(const struct wa_session *session,
                                                    size_t *ret_count);
 
@@ -90,6 +94,40 @@ WA_MUST_CHECK wa_status wa_session_read(struct wa_session *session,
 WA_MUST_CHECK wa_status wa_session_write(struct wa_session *session,
                                          const struct wa_session_tensor *tensor, const float *values,
                                          struct wa_error *err);
+
+/* ---- Followers: a second rule on the same batches ------------------------------------------------
+ *
+ * A follower's rule sees the weights of this session as its live ones, and runs in wa_session_train
+ * between this session's rule and optimizer: so both rules work on the same weights and batch, and
+ * nothing of this session's numbers changes. The session owns its followers. Add them right after
+ * create, while the weights are as drawn: W(0) of a follower is taken from them. `options` are
+ * borrowed, as those of the spec. */
+
+/* A second net, of weights that start alike and collect what `rule` computes from this net's error,
+ * through an optimizer of its own like this session's: the alignment pair. */
+WA_MUST_CHECK wa_status wa_session_add_pair(struct wa_session *session,
+                                            const struct wa_plugin_record *rule,
+                                            json_object *options, struct wa_error *err);
+
+/* A rule whose update this session's is compared with in the steps that are asked for. */
+WA_MUST_CHECK wa_status wa_session_add_observer(struct wa_session *session,
+                                                const struct wa_plugin_record *rule,
+                                                json_object *options, struct wa_error *err);
+
+/* The next train call runs the observer, too. */
+void wa_session_observe_next(struct wa_session *session);
+
+/* Angles in degrees by layer, NaN where there is none (a layer that is not trained, a zero vector). */
+struct wa_session_angles {
+    double update;   /* of the last observed step: between the two rules' weight gradients */
+    double feedback; /* now: between the live weights and those that carry the error down */
+    bool has_update, has_feedback; /* the layer is trained; it has transport weights of its own */
+};
+
+/* Waits. ret_angles [layer_count]. */
+WA_MUST_CHECK wa_status wa_session_measure_angles(struct wa_session *session,
+                                                  struct wa_session_angles *ret_angles,
+                                                  struct wa_error *err);
 
 const struct wa_model *wa_session_model(const struct wa_session *session);
 

@@ -12,6 +12,7 @@ struct wa_weights {
     struct wa_session *session;
     struct wa_weights *next;
     bool is_frozen;                  /* a copy of the live weights as drawn */
+    bool is_borrowed;                /* `memory` is the leader's */
     bool is_needed[2], is_arranged[2]; /* forward, backward */
     float *host;                     /* until everything is drawn */
     cl_mem memory, arranged[2];
@@ -103,13 +104,18 @@ struct wa_session {
     struct wa_tape *tapes;
     struct wa_feedback *feedbacks;
     struct wa_delta *deltas;
-    struct wa_weights *live;
+    struct wa_weights *live;    /* as the rule sees them */
+    struct wa_weights *trained; /* what the optimizer changes: `live`, but of a follower its own */
     struct wa_tape *live_tape; /* the one whose output error counts */
     struct wa_delta *error_delta;
     bool *is_trained, *is_state_trained;
     bool *has_gradient, *has_state_gradient, *needs_dz; /* found by planning */
     bool joins_two_nets; /* likewise: a gradient was of another tape than the transport */
     struct wa_sequence *sequence; /* NULL: a network of layers */
+    const struct wa_weights **transports; /* by layer, found by planning; NULL: nothing goes down */
+
+    struct wa_session *pair, *observer; /* followers, or NULL */
+    bool observes_next;
 
     cl_mem images, items, labels, gradients, scratch, results, halted;
     cl_mem *dz; /* by layer; layers of one layout share one */
@@ -166,6 +172,13 @@ WA_MUST_CHECK wa_status wa_rule_host_forward(struct wa_session *session,
 WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
                                                   const struct wa_tape *tape,
                                                   struct wa_delta *delta);
+
+/* session.c, for followers */
+void wa_session_set_error(struct wa_session *session, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_compute_update(struct wa_session *session);
+
+/* session_follow.c: the followers' part of a training step. */
+WA_MUST_CHECK wa_status wa_session_follow(struct wa_session *session, uint64_t step);
 
 /* opencl_extension.c: what the rule's get_extension answers. */
 void wa_opencl_extension_init(struct wa_session *session);

@@ -119,18 +119,40 @@ wa_status wa_session_sizes_create(struct wa_session *session)
     return status;
 }
 
+static wa_status allocate(struct wa_session *session, int place, bool only_evaluates)
+{
+    wa_session_sizes_swap(session, place);
+    session->only_evaluates = only_evaluates;
+    wa_status status = wa_rule_host_allocate_batch(session);
+    if (status == WA_OK) {
+        status = wa_session_allocate_batch(session);
+    }
+    session->only_evaluates = false;
+    wa_session_sizes_swap(session, place);
+    return status;
+}
+
+/* A follower takes the batch of its leader's size. */
 wa_status wa_session_sizes_allocate(struct wa_session *session)
 {
     wa_status status = WA_OK;
     for (size_t i = 0; i < session->spec.other_batch_count && status == WA_OK; i++) {
-        wa_session_sizes_swap(session, (int)i);
-        session->only_evaluates = !session->sizes[i].batch.is_trained;
-        status = wa_rule_host_allocate_batch(session);
-        if (status == WA_OK) {
-            status = wa_session_allocate_batch(session);
+        const struct wa_session_batch *batch = &session->sizes[i].batch;
+        struct wa_session *leader = session->spec.leader;
+        int place = -1;
+        if (leader) {
+            status = wa_session_sizes_find(leader, batch->items, true, &place);
         }
-        session->only_evaluates = false;
-        wa_session_sizes_swap(session, (int)i);
+        if (status != WA_OK) {
+            break;
+        }
+        if (leader) {
+            wa_session_sizes_swap(leader, place);
+        }
+        status = allocate(session, (int)i, !batch->is_trained);
+        if (leader) {
+            wa_session_sizes_swap(leader, place);
+        }
     }
     return status;
 }
@@ -145,9 +167,11 @@ static void finish(struct wa_session *session, int place)
     if (size->is_ready) {
         wa_session_sizes_swap(session, place);
         wa_rule_host_release_batch(session);
-        wa_engine_release(session->engine, session->images);
-        wa_engine_release(session->engine, session->items);
-        wa_engine_release(session->engine, session->labels);
+        if (!session->spec.leader) {
+            wa_engine_release(session->engine, session->images);
+            wa_engine_release(session->engine, session->items);
+            wa_engine_release(session->engine, session->labels);
+        }
         wa_operations_destroy(session->operations);
         wa_model_finish(&session->model);
         wa_session_sizes_swap(session, place);

@@ -24,7 +24,7 @@ struct trainer {
     struct wa_progress progress;
     struct wa_progress_bar bar;
     uint64_t epochs, step_limit, steps_per_epoch;
-    bool logs_steps, is_interrupted;
+    bool logs_steps, logs_angles, is_interrupted;
     struct wa_loader *loader;
     double collected_at, epoch_started_at;
     struct wa_session_result results[WA_SESSION_SLOTS];
@@ -120,6 +120,11 @@ static wa_status train_step(struct trainer *t)
     struct wa_progress *p = &t->progress;
     const struct wa_batch *batch = NULL;
     wa_status status = wa_loader_next(t->loader, &batch, t->err);
+    /* The last batch of an epoch is the one whose angles are told. */
+    if (t->logs_angles &&
+        (p->step_in_epoch + 1 == t->steps_per_epoch || p->step + 1 == t->step_limit)) {
+        wa_session_observe_next(t->setup.session);
+    }
     if (status == WA_OK) {
         status = wa_session_train(t->setup.session, batch, p->step + 1, t->err);
     }
@@ -229,6 +234,30 @@ static wa_status evaluate(struct trainer *t, json_object *line)
     return status;
 }
 
+/* "angle_update.<layer>" and "angle_feedback.<layer>", degrees; null where an angle has no value. */
+static wa_status add_angles(struct trainer *t, json_object *line)
+{
+    const struct wa_model *model = wa_session_model(t->setup.session);
+    struct wa_session_angles *angles = calloc(model->layer_count, sizeof *angles);
+    if (!angles) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    wa_status status = wa_session_measure_angles(t->setup.session, angles, t->err);
+    for (uint32_t l = 0; l < model->layer_count && status == WA_OK; l++) {
+        char key[64];
+        if (angles[l].has_update) {
+            (void)snprintf(key, sizeof key, "angle_update.%s", model->layers[l].name);
+            (void)json_object_object_add(line, key, wa_record_number(angles[l].update));
+        }
+        if (angles[l].has_feedback) {
+            (void)snprintf(key, sizeof key, "angle_feedback.%s", model->layers[l].name);
+            (void)json_object_object_add(line, key, wa_record_number(angles[l].feedback));
+        }
+    }
+    free(angles);
+    return status;
+}
+
 static void write_summary(const json_object *line, char *text, size_t size)
 {
     static const char *const keys[] = {"validation_accuracy", "test_accuracy"};
@@ -259,6 +288,9 @@ static wa_status report_epoch(struct trainer *t)
     (void)json_object_object_add(line, "train_loss", wa_record_number(loss));
     add_accuracy(t, line, "train_accuracy", p->correct_sum, p->step_in_epoch);
     wa_status status = evaluate(t, line);
+    if (status == WA_OK && t->logs_angles) {
+        status = add_angles(t, line);
+    }
     if (status == WA_OK) {
         double seconds = wa_progress_now() - t->epoch_started_at;
         (void)json_object_object_add(line, "seconds",
@@ -448,6 +480,7 @@ static wa_status prepare(struct trainer *t)
     t->epochs = (uint64_t)wa_config_get_integer(config, "epochs");
     t->step_limit = (uint64_t)wa_config_get_integer(config, "steps");
     t->steps_per_epoch = wa_batches_count(b, WA_SET_TRAIN);
+    t->logs_angles = wa_config_get_boolean(config, "log_angles");
     t->logs_steps = wa_config_get_boolean(config, "log_steps");
     warn_of_small_sets(t);
     uint64_t total = t->epochs * t->steps_per_epoch;

@@ -105,6 +105,28 @@ void wa_golden_write_config(struct wa_tested_program *tested, const char *name,
     wa_tested_write(tested, name, text, strlen(text));
 }
 
+enum { NPY_HEAD = 128 };
+
+void wa_golden_write_npy(struct wa_tested_program *tested, const char *name, const char *type,
+                         const char *shape, const void *data, size_t size)
+{
+    unsigned char *file = malloc(NPY_HEAD + size);
+    assert_non_null(file);
+    memset(file, ' ', NPY_HEAD);
+    memcpy(file, "\x93NUMPY\x01\x00", 8);
+    file[8] = NPY_HEAD - 10;
+    file[9] = 0;
+    char header[NPY_HEAD - 10];
+    int length = snprintf(header, sizeof header,
+                          "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type, shape);
+    assert_in_range(length, 1, sizeof header - 2);
+    memcpy(file + 10, header, (size_t)length);
+    file[NPY_HEAD - 1] = '\n';
+    memcpy(file + NPY_HEAD, data, size);
+    wa_tested_write(tested, name, file, NPY_HEAD + size);
+    free(file);
+}
+
 void wa_golden_expect_losses(struct wa_tested_program *tested, const char *steps_name,
                              const json_object *expected, double tolerance, bool at_least)
 {

@@ -22,6 +22,11 @@ json_object *wa_golden_config(const json_object *golden_case, const char *optimi
 void wa_golden_write_config(struct wa_tested_program *tested, const char *name,
                             const json_object *config);
 
+/* A .npy file of version 1.0: magic, length of the header, header filled up with spaces, data. `type`
+ * is "|u1" and the like, `shape` "4, 2". */
+void wa_golden_write_npy(struct wa_tested_program *tested, const char *name, const char *type,
+                         const char *shape, const void *data, size_t size);
+
 /* Fails the test where a loss of steps.jsonl is further than `tolerance`, relative, from the one
  * expected; both end with the same step, unless `at_least`: then the run may go on. */
 void wa_golden_expect_losses(struct wa_tested_program *tested, const char *steps_name,

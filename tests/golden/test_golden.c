@@ -17,7 +17,7 @@
 #include "golden_run.h"
 #include "safetensors.h"
 
-enum { MOST_CASES = 256, NPY_HEAD = 128 };
+enum { MOST_CASES = 256 };
 
 /* What float32 may differ by. Adam divides by the gradients' own size, so that tiny gradients'
  * rounding errors become as large as updates: looser there. */
@@ -70,27 +70,6 @@ static int tear_down(void **state)
 
 /* ---- The run --------------------------------------------------------------------------------- */
 
-/* A .npy file of version 1.0: magic, length of the header, header filled up with spaces, data. */
-static void write_npy(struct wa_tested_program *tested, const char *name, const char *type,
-                      const char *shape, const void *data, size_t size)
-{
-    unsigned char *file = malloc(NPY_HEAD + size);
-    assert_non_null(file);
-    memset(file, ' ', NPY_HEAD);
-    memcpy(file, "\x93NUMPY\x01\x00", 8);
-    file[8] = NPY_HEAD - 10;
-    file[9] = 0;
-    char header[NPY_HEAD - 10];
-    int length = snprintf(header, sizeof header,
-                          "{'descr': '%s', 'fortran_order': False, 'shape': (%s), }", type, shape);
-    assert_in_range(length, 1, sizeof header - 2);
-    memcpy(file + 10, header, (size_t)length);
-    file[NPY_HEAD - 1] = '\n';
-    memcpy(file + NPY_HEAD, data, size);
-    wa_tested_write(tested, name, file, NPY_HEAD + size);
-    free(file);
-}
-
 static void write_images(const struct golden_case *c, size_t items)
 {
     const json_object *input = wa_golden_get(c->golden, "input");
@@ -107,7 +86,7 @@ static void write_images(const struct golden_case *c, size_t items)
     char shape[64];
     (void)snprintf(shape, sizeof shape, "%zu, %g, %g, %g", items, wa_golden_at(input, 0),
                    wa_golden_at(input, 1), wa_golden_at(input, 2));
-    write_npy(c->tested, "x.npy", "|u1", shape, pixels, size);
+    wa_golden_write_npy(c->tested, "x.npy", "|u1", shape, pixels, size);
     free(pixels);
 }
 
@@ -120,7 +99,7 @@ static void write_labels(const struct golden_case *c, const json_object *labels,
     }
     char shape[32];
     (void)snprintf(shape, sizeof shape, "%zu,", items);
-    write_npy(c->tested, "y.npy", "<i8", shape, bytes, 8 * items);
+    wa_golden_write_npy(c->tested, "y.npy", "<i8", shape, bytes, 8 * items);
     free(bytes);
 }
 
