@@ -19,6 +19,10 @@ enum option_id {
     OPTION_JSON,
     OPTION_STEPS,
     OPTION_PROFILE,
+    OPTION_PATHS_FROM,
+    OPTION_DEVICES,
+    OPTION_JOBS,
+    OPTION_LIST,
     OPTION_PLUGIN_PATH,
     OPTION_HELP,
     OPTION_VERSION
@@ -31,7 +35,10 @@ struct command {
     wa_command_run *run;
 };
 
-static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTION_RESUME, OPTION_QUIET, 0};
+static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTION_RESUME, OPTION_QUIET,
+                                    OPTION_PATHS_FROM, 0};
+static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPTION_OUT, OPTION_RESUME,
+                                    OPTION_LIST, 0};
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_PROFILE, OPTION_JSON, 0};
 static const int score_options[] = {OPTION_OUT, 0};
 static const int list_options[] = {OPTION_JSON, 0};
@@ -43,8 +50,19 @@ static const struct command commands[] = {
      "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
      "  --out DIR         run directory (default runs/<config name>[-<what --set varies>])\n"
      "  --resume          go on from the last checkpoint in the run directory\n"
-     "  --quiet           no progress\n",
+     "  --quiet           no progress\n"
+     "  --paths-from DIR  relative paths in the config count from DIR, not from its folder\n",
      1, 1, train_options, wa_command_train},
+    {"sweep",
+     "CONFIG [--set path=value]... [--devices SEL,...] [--jobs N] [--out DIR] [--resume] [--list]",
+     "train all networks of a sweep, several at once",
+     "  --set path=value  change a value of all runs; on a path of the grid: replace that axis\n"
+     "  --devices SEL,... devices to use, each as for `train --device` (default: one, the best)\n"
+     "  --jobs N          runs at once on each device (default: what fits)\n"
+     "  --out DIR         folder of the runs (default runs/<config name>[-<what --set varies>])\n"
+     "  --resume          run only what is missing or unfinished\n"
+     "  --list            print the names of the runs and what they vary, run nothing\n",
+     1, 1, sweep_options, wa_command_sweep},
     {"bench", "CONFIG [--set path=value]... [--steps N] [--device SEL] [--profile FILE] [--json]",
      "time the steps that `train` would run",
      "  --set path=value  change a value of the config\n"
@@ -76,6 +94,10 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"steps", required_argument, NULL, OPTION_STEPS},
     {"profile", required_argument, NULL, OPTION_PROFILE},
+    {"paths-from", required_argument, NULL, OPTION_PATHS_FROM},
+    {"devices", required_argument, NULL, OPTION_DEVICES},
+    {"jobs", required_argument, NULL, OPTION_JOBS},
+    {"list", no_argument, NULL, OPTION_LIST},
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -114,14 +136,16 @@ static bool is_allowed(const struct command *command, int id)
     return false;
 }
 
-static wa_status read_steps(const char *text, int64_t *ret_steps, struct wa_error *err)
+static wa_status read_count(const char *option, const char *text, int64_t most, int64_t *ret_count,
+                            struct wa_error *err)
 {
     char *end = NULL;
     long long value = strtoll(text, &end, 10);
-    if (end == text || *end || value < 1 || value > 1000000) {
-        return wa_fail(err, WA_E_USAGE, "--steps %s: expected a number from 1 to 1000000", text);
+    if (end == text || *end || value < 1 || value > most) {
+        return wa_fail(err, WA_E_USAGE, "%s %s: expected a number from 1 to %lld", option, text,
+                       (long long)most);
     }
-    *ret_steps = value;
+    *ret_count = value;
     return WA_OK;
 }
 
@@ -157,7 +181,18 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         line->profile = argument;
         break;
     case OPTION_STEPS:
-        return read_steps(argument, &line->steps, err);
+        return read_count("--steps", argument, 1000000, &line->steps, err);
+    case OPTION_JOBS:
+        return read_count("--jobs", argument, 1024, &line->jobs, err);
+    case OPTION_PATHS_FROM:
+        line->setup.paths_from = argument;
+        break;
+    case OPTION_DEVICES:
+        line->devices = argument;
+        break;
+    case OPTION_LIST:
+        line->list = true;
+        break;
     default:
         break;
     }

@@ -21,7 +21,12 @@ const char *wa_setup_section_name(enum wa_section section)
     return sections[section].name;
 }
 
-static wa_status find_plugin(struct wa_setup *setup, enum wa_section section, struct wa_error *err)
+wa_kind wa_setup_section_kind(enum wa_section section)
+{
+    return sections[section].kind;
+}
+
+wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section, struct wa_error *err)
 {
     const char *name = sections[section].name;
     char path[64];
@@ -129,6 +134,9 @@ wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request 
     *setup = (struct wa_setup){0};
     wa_status status = wa_config_read(request->config_file, request->sets, request->set_count,
                                       &setup->config, err);
+    if (status == WA_OK && request->paths_from) {
+        status = wa_config_set_folder(setup->config, request->paths_from, err);
+    }
     if (status == WA_OK) {
         status = wa_registry_create(&setup->registry, err);
     }
@@ -137,7 +145,7 @@ wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request 
                                                  request->plugin_path_count, err);
     }
     for (int s = 0; s < WA_SECTION_COUNT && status == WA_OK; s++) {
-        status = find_plugin(setup, (enum wa_section)s, err);
+        status = wa_setup_find_plugin(setup, (enum wa_section)s, err);
     }
     return status == WA_OK ? find_followers(setup, err) : status;
 }
