@@ -7,7 +7,7 @@
 /* A command's own words on the command line; see wa_commands_parse. */
 struct wa_command_line {
     struct wa_setup_request setup;
-    const char *out, *profile, *devices;
+    const char *out, *profile, *devices, *dir;
     bool resume, quiet, json, list;
     int64_t steps;
     int64_t jobs; /* 0: not given */
@@ -21,6 +21,7 @@ typedef wa_status wa_command_run(const struct wa_command_line *line, struct wa_e
 wa_command_run wa_command_sweep;
 wa_command_run wa_command_train;
 wa_command_run wa_command_bench;
+wa_command_run wa_command_data;
 wa_command_run wa_command_devices;
 wa_command_run wa_command_plugins;
 wa_command_run wa_command_score;

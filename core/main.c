@@ -23,6 +23,7 @@ enum option_id {
     OPTION_DEVICES,
     OPTION_JOBS,
     OPTION_LIST,
+    OPTION_DIR,
     OPTION_PLUGIN_PATH,
     OPTION_HELP,
     OPTION_VERSION
@@ -41,6 +42,7 @@ static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPT
                                     OPTION_LIST, 0};
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_PROFILE, OPTION_JSON, 0};
 static const int score_options[] = {OPTION_OUT, 0};
+static const int data_options[] = {OPTION_DIR, 0};
 static const int list_options[] = {OPTION_JSON, 0};
 
 static const struct command commands[] = {
@@ -77,6 +79,12 @@ static const struct command commands[] = {
      "  RUN               a run directory: all its checkpoints, exact\n"
      "  --out DIR         where scores.jsonl goes (default: into the run's or the sweep's directory)\n",
      1, SIZE_MAX, score_options, wa_command_score},
+    {"data", "list | get NAME [--dir DIR]", "fetch data sets from their official addresses",
+     "  list              name the data sets, and say which are there\n"
+     "  get NAME          fetch one, check it and put it where `walign train` finds it\n"
+     "  --dir DIR         put it into DIR (default $WALIGN_DATA/NAME, else\n"
+     "                    $XDG_DATA_HOME/walign/NAME, else ~/.local/share/walign/NAME)\n",
+     1, 2, data_options, wa_command_data},
     {"devices", "[--json]", "list the OpenCL devices",
      "  --json            print a JSON array\n", 0, 0, list_options, wa_command_devices},
     {"plugins", "[--json]", "list rules, architectures, datasets and optimizers",
@@ -97,6 +105,7 @@ static const struct option long_options[] = {
     {"paths-from", required_argument, NULL, OPTION_PATHS_FROM},
     {"devices", required_argument, NULL, OPTION_DEVICES},
     {"jobs", required_argument, NULL, OPTION_JOBS},
+    {"dir", required_argument, NULL, OPTION_DIR},
     {"list", no_argument, NULL, OPTION_LIST},
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -189,6 +198,9 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         break;
     case OPTION_DEVICES:
         line->devices = argument;
+        break;
+    case OPTION_DIR:
+        line->dir = argument;
         break;
     case OPTION_LIST:
         line->list = true;

@@ -228,12 +228,21 @@ AT(wa_read, seed, 24);
 AT(wa_read, ret_item, 32);
 AT(wa_read, ret_target, 40);
 
-SIZE(wa_dataset_ops, 40);
+SIZE(wa_download, 40);
+AT(wa_download, struct_size, 0);
+AT(wa_download, address, 8);
+AT(wa_download, size_bytes, 16);
+AT(wa_download, sha256, 24);
+AT(wa_download, unpacks_to, 32);
+SIZE(wa_dataset_ops, 64);
 AT(wa_dataset_ops, struct_size, 0);
 AT(wa_dataset_ops, default_validation, 8);
 AT(wa_dataset_ops, open, 16);
 AT(wa_dataset_ops, close, 24);
 AT(wa_dataset_ops, read, 32);
+AT(wa_dataset_ops, downloads, 40);
+AT(wa_dataset_ops, download_count, 48);
+AT(wa_dataset_ops, how_to_get, 56);
 
 SIZE(wa_update, 48);
 AT(wa_update, struct_size, 0);

@@ -353,6 +353,16 @@ typedef struct wa_read {
     void *ret_target; /* a uint32_t label or target_values floats */
 } wa_read;
 
+/* A file that `walign data get` fetches; it is checked before it takes its place. */
+typedef struct wa_download {
+    uint32_t struct_size;
+    const char *address; /* official, http or https */
+    uint64_t size_bytes;
+    const char *sha256;  /* 64 lower-case hexadecimal digits */
+    /* NULL for a file that is kept as it is; for an archive, the folder or file that it makes. */
+    const char *unpacks_to;
+} wa_download;
+
 typedef struct wa_dataset_ops {
     uint32_t struct_size;
     uint64_t default_validation; /* value of the config's dataset.validation where it is not given */
@@ -363,6 +373,11 @@ typedef struct wa_dataset_ops {
     void (*close)(void *self); /* takes NULL */
     /* Reads one item. May be called from several threads at once. */
     wa_status (*read)(void *self, const wa_read *read);
+
+    /* ---- optional ---- */
+    const wa_download *downloads;
+    uint32_t download_count;
+    const char *how_to_get; /* for people, where the data cannot be fetched freely */
 } wa_dataset_ops;
 
 /* ---- Optimizers ----------------------------------------------------------------------------- */
