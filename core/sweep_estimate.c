@@ -10,8 +10,8 @@
 static const uint64_t process_bytes = (uint64_t)160 << 20;
 
 /* Activities of the live and the frozen net, with their inputs, errors and transformed copies; sets
- * of weights with gradients, arranged copies and the optimizer's state. More than peak_device_bytes
- * of real runs (run.json): by a third with two nets, by not quite the double with one. */
+ * of weights with gradients, arranged copies and the optimizer's state. On the safe side of
+ * peak_device_bytes (run.json): rules with one net take about half of this. */
 enum { ACTIVITY_COPIES = 5, WEIGHT_COPIES = 8 };
 
 struct wa_sweep_data {
