@@ -47,7 +47,9 @@ static void look_at_data(struct wa_sweep_data *data, const struct wa_setup *setu
         data->info = *info;
         data->train_items = batches.train_items;
         data->resident_bytes =
-            (info->train_items + info->validation_items + info->test_items) * batches.item_bytes;
+            info->reads_on_demand
+                ? 0
+                : (info->train_items + info->validation_items + info->test_items) * batches.item_bytes;
     }
     wa_batches_close(&batches);
 }
@@ -139,28 +141,46 @@ static bool draw_sketch(struct sketch *sketch, const struct wa_setup *setup,
     return status == WA_OK;
 }
 
+/* What a run with a second rule on the same batches does beside its own: see session_follow.c. */
+static double follower_count(const struct wa_config *config)
+{
+    return (wa_config_get_boolean(config, "alignment_pair") ? 1.0 : 0.0) +
+           (wa_config_get_boolean(config, "log_angles") ? 1.0 : 0.0);
+}
+
+/* Weights by which an output is made. A recurrent layer reads its own outputs of the step before, and
+ * its rows are the steps. */
+static double fan_in(const struct wa_layer *layer)
+{
+    double inputs = (double)layer->kernel * layer->kernel * layer->in_channels;
+    return layer->kind == WA_LAYER_RECURRENT ? inputs + layer->out_channels : inputs;
+}
+
 static struct wa_sweep_cost add_up(const struct sketch *sketch, const struct wa_config *config,
                                    const struct wa_sweep_data *data)
 {
+    double batch = (double)wa_config_get_integer(config, "batch");
+    double nets = 1 + follower_count(config);
     double multiplications = 0;
     double activities = 0;
     double weights = 0;
     for (uint32_t i = 0; i < sketch->builder.layer_count; i++) {
         const struct wa_layer *l = &sketch->builder.layers[i];
-        double fan_in = (double)l->kernel * l->kernel * l->in_channels;
         double places = (double)l->out_height * l->out_width;
-        multiplications += fan_in * l->out_channels * places;
+        multiplications += fan_in(l) * l->out_channels * places;
         activities += places * l->out_channels + (double)l->in_height * l->in_width * l->in_channels;
-        weights += fan_in * l->out_channels;
+        weights += fan_in(l) * l->out_channels;
+        weights += l->trains_initial_state ? batch * l->out_channels : 0;
     }
-    double batch = (double)wa_config_get_integer(config, "batch");
     double items =
         (double)data->train_items * (double)wa_config_get_integer(config, "epochs");
     double limit = (double)wa_config_get_integer(config, "steps") * batch;
     items = limit > 0 && limit < items ? limit : items;
-    double bytes = sizeof(float) * (ACTIVITY_COPIES * activities * batch + WEIGHT_COPIES * weights);
+    double lanes = wa_model_lanes((int)batch);
+    double bytes =
+        sizeof(float) * nets * (ACTIVITY_COPIES * activities * lanes + WEIGHT_COPIES * weights);
     return (struct wa_sweep_cost){
-        .work = 6 * multiplications * items, /* forward, and both halves of the way back */
+        .work = 6 * nets * multiplications * items, /* forward, and both halves of the way back */
         .bytes = (uint64_t)bytes + data->resident_bytes + process_bytes};
 }
 

@@ -271,6 +271,7 @@ static wa_status imagefolder_open(const wa_dataset_host *host, void **ret_self,
     ret_info->target = WA_TARGET_CLASS;
     ret_info->target_offset = 0.0F;
     ret_info->trains_smaller_last_batch = true;
+    ret_info->reads_on_demand = true;
     ret_info->train_items = self->train.count;
     ret_info->validation_items = self->validation.count;
     ret_info->test_items = 0;
@@ -284,6 +285,11 @@ static const wa_dataset_ops ops = {
     .open = imagefolder_open,
     .close = imagefolder_close,
     .read = imagefolder_read,
+    .how_to_get =
+        "ImageNet may not be passed on: register at https://image-net.org, unpack ILSVRC 2012 into "
+        "train/<wnid>/*.JPEG and val/<wnid>/*.JPEG below one folder, and name that folder with --set "
+        "dataset.dir=FOLDER, or put it at $WALIGN_DATA/imagefolder; images of your own, a folder for "
+        "each class, do as well",
 };
 
 static const wa_plugin imagefolder = {

@@ -195,7 +195,7 @@ SIZE(wa_architecture_ops, 16);
 AT(wa_architecture_ops, struct_size, 0);
 AT(wa_architecture_ops, build, 8);
 
-SIZE(wa_dataset_info, 72);
+SIZE(wa_dataset_info, 80);
 AT(wa_dataset_info, struct_size, 0);
 AT(wa_dataset_info, height, 4);
 AT(wa_dataset_info, width, 8);
@@ -212,6 +212,7 @@ AT(wa_dataset_info, test_items, 56);
 AT(wa_dataset_info, shuffles_evaluation, 64);
 AT(wa_dataset_info, has_chance_output, 65);
 AT(wa_dataset_info, chance_output, 68);
+AT(wa_dataset_info, reads_on_demand, 72);
 
 SIZE(wa_dataset_host, 32);
 AT(wa_dataset_host, struct_size, 0);

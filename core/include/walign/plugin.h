@@ -328,6 +328,7 @@ typedef struct wa_dataset_info {
      * run's lowest ones. */
     bool has_chance_output;
     float chance_output;
+    bool reads_on_demand; /* items are read from files one by one, else all are kept in memory */
 } wa_dataset_info;
 
 typedef struct wa_dataset_host {
