@@ -303,6 +303,35 @@ static void test_control(void **state)
     }
 }
 
+/* After one step both nets of a recurrence have changed alike, later no more. W_ih has one input: it is
+ * left out. With one output, W_ho's score is the squared cosine. */
+static void test_score_of_a_recurrence(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "add.json",
+                         "{'dataset': {'plugin': 'add'}, 'architecture': {'plugin': 'rnn', 'width': 16},"
+                         " 'rule': {'plugin': 'backprop'}, 'batch': 50, 'keep_every': 1,"
+                         " 'optimizer': {'plugin': 'sgd', 'learning_rate': 0.001},"
+                         " 'evaluate': ['test'], 'alignment_pair': true}");
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "add.json", "--set", "steps=1", "--out", "one"), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "add.json", "--set", "epochs=2", "--out", "two"), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "score", "one", "two"), 0);
+    static const char *const scores[] = {"one/scores.jsonl", "two/scores.jsonl"};
+    for (size_t layer = 0; layer < 2; layer++) {
+        assert_true(isnan(line_value(tested, scores[1], layer, "score")));
+        /* 1 but for the rounding of float32 weights, 2^-24 of values a hundred times their change */
+        assert_true(fabs(line_value(tested, scores[0], 2 + layer, "score") - 1) < 1e-4);
+        double last = line_value(tested, scores[1], 4 + layer, "score");
+        assert_true(last > 0.5 && last < 0.9999);
+    }
+    assert_true(fabs(line_value(tested, scores[1], 5, "score") -
+                     line_value(tested, scores[1], 5, "squared_cosine")) < 1e-8);
+    char *text = wa_tested_read(tested, scores[1], NULL);
+    wa_tested_expect_part(text, "recurrence");
+    wa_tested_expect_part(text, "readout");
+    free(text);
+}
+
 /* ---- Refusals -------------------------------------------------------------------------------- */
 
 static void test_refusals(void **state)
@@ -342,6 +371,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {TEST(test_golden_pair), TEST(test_bits),
                                        TEST(test_angles),      TEST(test_score),
-                                       TEST(test_control),     TEST(test_refusals)};
+                                       TEST(test_control),     TEST(test_score_of_a_recurrence),
+                                       TEST(test_refusals)};
     return cmocka_run_group_tests_name("alignment", tests, NULL, NULL);
 }

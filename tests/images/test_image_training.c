@@ -112,6 +112,30 @@ static void test_a_smaller_batch_is_as_good_as_its_own(void **state)
     wa_tested_expect_equal(tested, LAST("a3/"), LAST("b3/"));
 }
 
+/* So does a second rule on the same batches, in the pair and in angles. */
+static void test_followers_take_smaller_batches(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "pair.json",
+                         "{'dataset': {'plugin': 'imagefolder', 'dir': 'data', 'size': 16, 'resize': 20,"
+                         " 'train_limit': 5}, 'architecture': {'plugin': 'cnn', 'width': 8,"
+                         " 'kernels': [3, 3], 'strides': [2, 1]}, 'rule': {'plugin': 'backprop'},"
+                         " 'batch': 9, 'epochs': 3, 'evaluate': ['validation'],"
+                         " 'alignment_pair': true, 'log_angles': true}");
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "pair.json", "--out", "a", "--quiet"), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "pair.json", "--set", "batch=5", "--set",
+                                   "evaluate=[]", "--out", "b", "--quiet"),
+                     0);
+    wa_tested_expect_equal(tested, LAST("a/"), LAST("b/"));
+    char *metrics = wa_tested_read(tested, "a/metrics.jsonl", NULL);
+    wa_tested_expect_part(metrics, "\"angle_update.conv1\":0.0");
+    free(metrics);
+    /* whole batches and a smaller one in turn */
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "pair.json", "--set", "batch=3", "--out", "c",
+                                   "--quiet"),
+                     0);
+}
+
 static void test_threads_change_nothing(void **state)
 {
     struct wa_tested_program *tested = *state;
@@ -244,6 +268,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_the_smaller_last_batch_counts),
         TEST(test_a_smaller_batch_is_as_good_as_its_own),
+        TEST(test_followers_take_smaller_batches),
         TEST(test_threads_change_nothing),
         TEST(test_resume_continues_the_crops),
         TEST(test_broken_files_are_named),
