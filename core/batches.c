@@ -1,12 +1,24 @@
 /* An open dataset, its splits and the order of its batches. */
 #include "batches.h"
 
+#include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static wa_status data_dir(const wa_dataset_host *host, const char **ret_dir)
 {
     /* the base host's context is the plugin host that it is part of */
     return wa_plugin_host_data_dir(host->base->context, ret_dir);
+}
+
+static void draw_uniform(const wa_dataset_host *host, uint32_t seed, double *ret_values, size_t count)
+{
+    (void)host;
+    struct wa_rng rng;
+    wa_rng_seed(&rng, seed);
+    for (size_t i = 0; i < count; i++) {
+        ret_values[i] = wa_rng_double(&rng);
+    }
 }
 
 static uint64_t limited(const struct wa_config *config, const char *path, uint64_t items)
@@ -30,11 +42,12 @@ static wa_status check_info(const struct wa_batches *b, const struct wa_plugin_r
                        "%d",
                        id, i->height, i->width, i->channels, i->classes, (int)i->element);
     }
-    if (i->target != WA_TARGET_CLASS || i->trains_smaller_last_batch) {
-        return wa_fail(err, WA_E_UNSUPPORTED,
-                       "dataset '%s' has targets or a last batch that this version cannot train with",
-                       id);
+    if ((i->target != WA_TARGET_CLASS && i->target != WA_TARGET_VALUES) ||
+        (i->target == WA_TARGET_VALUES && i->target_values < 1)) {
+        return wa_fail(err, WA_E_PLUGIN, "dataset '%s' opened with targets of kind %d, %u values", id,
+                       (int)i->target, i->target_values);
     }
+
     uint64_t most = i->train_items > i->test_items ? i->train_items : i->test_items;
     if (most > UINT32_MAX || i->validation_items > UINT32_MAX) {
         return wa_fail(err, WA_E_UNSUPPORTED, "dataset '%s' has more than 2^32 items in a part", id);
@@ -67,7 +80,7 @@ static wa_status cut_splits(struct wa_batches *b, const struct wa_config *config
     b->train_first = held_out;
     b->train_items = limited(config, "dataset.train_limit", info->train_items - held_out);
     b->validation_items = limited(config, "dataset.validation_limit", b->validation_items);
-    if (b->train_items < (uint64_t)b->batch) {
+    if (b->train_items < (uint64_t)b->batch && !info->trains_smaller_last_batch) {
         return wa_config_fail(config, "batch", err,
                               "a batch of %d is larger than the training set of %llu items: expected at "
                               "most %llu",
@@ -77,21 +90,29 @@ static wa_status cut_splits(struct wa_batches *b, const struct wa_config *config
     return WA_OK;
 }
 
+/* The numbers below `items`; NULL when out of memory. The caller frees it. */
+static uint32_t *make_order(uint64_t items)
+{
+    uint32_t *order = calloc(items + 1, sizeof *order);
+    for (uint32_t i = 0; order && i < items; i++) {
+        order[i] = i;
+    }
+    return order;
+}
+
 static wa_status make_orders(struct wa_batches *b, struct wa_error *err)
 {
-    b->train_order = calloc(b->train_items, sizeof *b->train_order);
-    b->validation_order = calloc(b->validation_items + 1, sizeof *b->validation_order);
-    if (!b->train_order || !b->validation_order) {
-        return wa_fail(err, WA_E_MEMORY, "out of memory for the order of %llu items",
-                       (unsigned long long)b->train_items);
+    b->train_order = make_order(b->train_items);
+    b->validation_order = make_order(b->validation_items);
+    bool is_made = b->train_order && b->validation_order;
+    if (b->info.shuffles_evaluation) {
+        b->test_order = make_order(b->test_items);
+        b->train_evaluation_order = make_order(b->train_items);
+        is_made = is_made && b->test_order && b->train_evaluation_order;
     }
-    for (uint32_t i = 0; i < b->train_items; i++) {
-        b->train_order[i] = i;
-    }
-    for (uint32_t i = 0; i < b->validation_items; i++) {
-        b->validation_order[i] = i;
-    }
-    return WA_OK;
+    return is_made ? WA_OK
+                   : wa_fail(err, WA_E_MEMORY, "out of memory for the order of %llu items",
+                             (unsigned long long)b->train_items);
 }
 
 wa_status wa_batches_open(struct wa_batches *batches, const struct wa_config *config,
@@ -109,8 +130,10 @@ wa_status wa_batches_open(struct wa_batches *batches, const struct wa_config *co
     b->is_shuffled = wa_config_get_boolean(config, "shuffle");
     b->seed = (uint32_t)wa_config_get_integer(config, "seed");
     b->info.struct_size = sizeof b->info;
-    b->table = (wa_dataset_host){
-        .struct_size = sizeof b->table, .base = &b->plugin.host, .data_dir = data_dir};
+    b->table = (wa_dataset_host){.struct_size = sizeof b->table,
+                                 .base = &b->plugin.host,
+                                 .data_dir = data_dir,
+                                 .draw_uniform = draw_uniform};
     status = wa_plugin_host_check(&b->plugin, "open", b->ops->open(&b->table, &b->dataset, &b->info));
     if (status == WA_OK) {
         status = check_info(b, record, err);
@@ -127,6 +150,8 @@ wa_status wa_batches_open(struct wa_batches *batches, const struct wa_config *co
     }
     size_t elements = (size_t)b->info.height * b->info.width * b->info.channels;
     b->item_bytes = elements * (b->info.element == WA_ELEMENT_U8 ? 1 : sizeof(float));
+    b->target_bytes = b->info.target == WA_TARGET_VALUES ? b->info.target_values * sizeof(float)
+                                                         : sizeof(uint32_t);
     wa_rng_seed(&b->rng, b->seed);
     return WA_OK;
 }
@@ -138,6 +163,8 @@ void wa_batches_close(struct wa_batches *batches)
     }
     free(batches->train_order);
     free(batches->validation_order);
+    free(batches->test_order);
+    free(batches->train_evaluation_order);
     wa_plugin_host_finish(&batches->plugin);
     *batches = (struct wa_batches){0};
 }
@@ -152,6 +179,11 @@ void wa_batches_begin_epoch(struct wa_batches *batches)
     if (batches->validation_items > 0) {
         wa_rng_permutation(&batches->rng, batches->validation_order,
                            (uint32_t)batches->validation_items);
+    }
+    if (batches->info.shuffles_evaluation) {
+        wa_rng_permutation(&batches->rng, batches->test_order, (uint32_t)batches->test_items);
+        wa_rng_permutation(&batches->rng, batches->train_evaluation_order,
+                           (uint32_t)batches->train_items);
     }
 }
 
@@ -169,7 +201,21 @@ static uint64_t set_items(const struct wa_batches *b, enum wa_set set)
 
 uint64_t wa_batches_count(const struct wa_batches *batches, enum wa_set set)
 {
-    return set_items(batches, set) / (uint64_t)batches->batch;
+    uint64_t whole = set_items(batches, set) / (uint64_t)batches->batch;
+    return whole + (wa_batches_rest(batches, set) > 0 ? 1 : 0);
+}
+
+int wa_batches_rest(const struct wa_batches *batches, enum wa_set set)
+{
+    return batches->info.trains_smaller_last_batch
+               ? (int)(set_items(batches, set) % (uint64_t)batches->batch)
+               : 0;
+}
+
+int wa_batches_size(const struct wa_batches *batches, enum wa_set set, uint64_t index)
+{
+    uint64_t whole = set_items(batches, set) / (uint64_t)batches->batch;
+    return index < whole ? batches->batch : wa_batches_rest(batches, set);
 }
 
 /* Where item number i of a set lies: its part of the dataset and the index there. */
@@ -187,32 +233,77 @@ static void locate(const struct wa_batches *b, enum wa_set set, uint64_t i, wa_r
         break;
     case WA_SET_TEST:
         read->part = WA_PART_TEST;
-        read->index = i;
+        read->index = b->test_order ? b->test_order[i] : i;
         break;
     case WA_SET_TRAIN_EVALUATION:
         read->part = WA_PART_TRAIN;
-        read->index = b->train_first + i;
+        read->index =
+            b->train_first + (b->train_evaluation_order ? b->train_evaluation_order[i] : i);
         break;
     }
 }
 
-wa_status wa_batches_read(struct wa_batches *batches, enum wa_set set, uint64_t index,
-                          void *ret_items, uint32_t *ret_labels, struct wa_error *err)
+static wa_status check_label(const struct wa_batches *b, const wa_read *read, struct wa_error *err)
+{
+    uint32_t label = 0;
+    memcpy(&label, read->ret_target, sizeof label);
+    return label < b->info.classes
+               ? WA_OK
+               : wa_fail(err, WA_E_PLUGIN, "dataset gave label %u for item %llu, expected below %u",
+                         label, (unsigned long long)read->index, b->info.classes);
+}
+
+wa_status wa_batches_read_item(struct wa_batches *batches, enum wa_set set, uint64_t index,
+                               int place, void *ret_item, void *ret_target, struct wa_error *err)
 {
     struct wa_batches *b = batches;
-    wa_plugin_host_set_error(&b->plugin, err);
-    wa_status status = WA_OK;
-    for (int n = 0; n < b->batch && status == WA_OK; n++) {
-        wa_read read = {.struct_size = sizeof read,
-                        .seed = b->seed,
-                        .ret_item = (char *)ret_items + (size_t)n * b->item_bytes,
-                        .ret_target = &ret_labels[n]};
-        locate(b, set, index * (uint64_t)b->batch + (uint64_t)n, &read);
-        status = wa_plugin_host_check(&b->plugin, "read", b->ops->read(b->dataset, &read));
-        if (status == WA_OK && ret_labels[n] >= b->info.classes) {
-            status = wa_fail(err, WA_E_PLUGIN, "dataset gave label %u for item %llu, expected below %u",
-                             ret_labels[n], (unsigned long long)read.index, b->info.classes);
+    wa_read read = {.struct_size = sizeof read,
+                    .seed = b->seed,
+                    .ret_item = ret_item,
+                    .ret_target = ret_target};
+    locate(b, set, index * (uint64_t)b->batch + (uint64_t)place, &read);
+    wa_status status = wa_plugin_host_check(&b->plugin, "read", b->ops->read(b->dataset, &read));
+    if (status == WA_OK && b->info.target == WA_TARGET_CLASS) {
+        status = check_label(b, &read, err);
+    }
+    return status;
+}
+
+/* Squared distance of a batch's targets from the chance output: summed over steps, averaged over the
+ * batch and the outputs, as the loss is. */
+static double chance_loss(const struct wa_batches *b, const float *values, int items)
+{
+    double sum = 0;
+    size_t count = (size_t)items * b->info.target_values;
+    for (size_t i = 0; i < count; i++) {
+        double e = (double)b->info.chance_output - (double)values[i];
+        sum += e * e;
+    }
+    return sum / ((double)items * b->info.classes);
+}
+
+wa_status wa_batches_chance_loss(struct wa_batches *batches, enum wa_set set, double *ret_loss,
+                                 struct wa_error *err)
+{
+    uint64_t count = wa_batches_count(batches, set);
+    void *item = malloc(batches->item_bytes);
+    char *targets = malloc((size_t)batches->batch * batches->target_bytes);
+    wa_status status =
+        item && targets ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory for a batch");
+    double sum = 0;
+    wa_plugin_host_set_error(&batches->plugin, err);
+    for (uint64_t i = 0; i < count && status == WA_OK; i++) {
+        int size = wa_batches_size(batches, set, i);
+        for (int n = 0; n < size && status == WA_OK; n++) {
+            status = wa_batches_read_item(batches, set, i, n, item,
+                                          targets + (size_t)n * batches->target_bytes, err);
         }
+        sum += status == WA_OK ? chance_loss(batches, (const float *)(void *)targets, size) : 0;
+    }
+    free(item);
+    free(targets);
+    if (status == WA_OK) {
+        *ret_loss = count ? sum / (double)count : (double)NAN;
     }
     return status;
 }

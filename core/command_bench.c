@@ -3,22 +3,27 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "commands.h"
+#include "loader.h"
 #include "peak.h"
 #include "progress.h"
 #include "trace.h"
 
 enum { WARM_UP_STEPS = 3, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
 static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this */
+static const double reading_seconds = 1.0; /* of one core, for the rate of reading */
 
 struct bench {
     const struct wa_command_line *line;
     struct wa_setup setup;
-    void *items;
-    uint32_t *labels;
-    uint64_t step, batches;
+    struct wa_loader *loader;
+    unsigned threads;
+    uint64_t step, batches; /* batches: whole ones of an epoch */
+    int items;              /* in each */
     double flop_per_step, launches_per_step, peak_gflops;
+    double read_per_second; /* items, by one core */
     size_t sample_count;
     double samples[MAX_SAMPLES]; /* seconds a step */
 };
@@ -29,16 +34,26 @@ static wa_status steps(struct bench *b, uint64_t count, struct wa_error *err)
     size_t collected = 0;
     wa_status status = WA_OK;
     for (uint64_t i = 0; i < count && status == WA_OK; i++) {
-        status = wa_batches_read(&b->setup.batches, WA_SET_TRAIN, b->step % b->batches, b->items,
-                                 b->labels, err);
+        const struct wa_batch *batch = NULL;
+        if (b->step % b->batches == 0) {
+            wa_loader_start(b->loader, WA_SET_TRAIN, 0, b->batches);
+        }
+        status = wa_loader_next(b->loader, &batch, err);
         if (status == WA_OK) {
-            status = wa_session_train(b->setup.session, b->items, b->labels, ++b->step, err);
+            status = wa_session_train(b->setup.session, batch, ++b->step, err);
         }
         if (status == WA_OK && (i + 1) % WA_SESSION_SLOTS == 0) {
             status = wa_session_collect(b->setup.session, results, &collected, err);
         }
     }
     return status == WA_OK ? wa_session_collect(b->setup.session, results, &collected, err) : status;
+}
+
+static double thread_seconds(void)
+{
+    struct timespec now = {0};
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+    return (double)now.tv_sec + 1e-9 * (double)now.tv_nsec;
 }
 
 static int compare(const void *a, const void *b)
@@ -72,6 +87,31 @@ static wa_status measure(struct bench *b, struct wa_error *err)
     return status;
 }
 
+/* Reads and decodes items of the training set on this thread alone. */
+static wa_status measure_reading(struct bench *b, struct wa_error *err)
+{
+    struct wa_batches *batches = &b->setup.batches;
+    void *item = malloc(batches->item_bytes);
+    if (!item) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    wa_loader_stop(b->loader);
+    wa_plugin_host_set_error(&batches->plugin, err);
+    uint64_t most = b->batches * (uint64_t)b->items;
+    uint64_t count = 0;
+    double start = thread_seconds();
+    wa_status status = WA_OK;
+    while (status == WA_OK && (count == 0 || thread_seconds() - start < reading_seconds)) {
+        uint64_t i = count++ % most;
+        uint32_t label = 0;
+        status = wa_batches_read_item(batches, WA_SET_TRAIN, i / (uint64_t)b->items,
+                                      (int)(i % (uint64_t)b->items), item, &label, err);
+    }
+    b->read_per_second = (double)count / (thread_seconds() - start);
+    free(item);
+    return status;
+}
+
 static void print_json(const struct bench *b, double median, double gflops)
 {
     json_object *o = json_object_new_object();
@@ -91,7 +131,10 @@ static void print_json(const struct bench *b, double median, double gflops)
     (void)json_object_object_add(o, "peak_fraction", json_object_new_double(gflops / b->peak_gflops));
     (void)json_object_object_add(o, "launches_per_step",
                                  json_object_new_int64((int64_t)b->launches_per_step));
-    (void)json_object_object_add(o, "batch", json_object_new_int64(b->setup.batches.batch));
+    (void)json_object_object_add(o, "batch", json_object_new_int64(b->items));
+    (void)json_object_object_add(o, "decoded_images_per_second_per_core",
+                                 json_object_new_double(b->read_per_second));
+    (void)json_object_object_add(o, "loader_threads", json_object_new_int64(b->threads));
     (void)json_object_object_add(
         o, "planned_bytes",
         json_object_new_int64((int64_t)wa_session_planned_bytes(b->setup.session)));
@@ -107,7 +150,9 @@ static void print_text(const struct bench *b, double median, double gflops)
                  b->setup.device->info.platform_name);
     (void)printf("a step      %.3f ms median, %.3f min, %.3f max; %.0f kernel launches\n", 1e3 * median,
                  1e3 * b->samples[0], 1e3 * b->samples[b->sample_count - 1], b->launches_per_step);
-    (void)printf("images/s    %.0f\n", (double)b->setup.batches.batch / median);
+    (void)printf("images/s    %.0f\n", (double)b->items / median);
+    (void)printf("reading     %.0f decoded images/s per core, by %u threads in training\n",
+                 b->read_per_second, b->threads);
     (void)printf("arithmetic  %.3f GFLOP a step (direct algorithm), %.1f GFLOP/s, %.1f %% of the "
                  "%.1f GFLOP/s of fused multiply-adds\n",
                  b->flop_per_step / 1e9, gflops, 100.0 * gflops / b->peak_gflops, b->peak_gflops);
@@ -140,18 +185,26 @@ static wa_status run(struct bench *b, struct wa_error *err)
         return status;
     }
     b->batches = wa_batches_count(&b->setup.batches, WA_SET_TRAIN);
-    b->items = malloc((size_t)b->setup.batches.batch * b->setup.batches.item_bytes);
-    b->labels = calloc((size_t)b->setup.batches.batch, sizeof *b->labels);
-    if (!b->items || !b->labels) {
-        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    if (b->batches > 1 && wa_batches_rest(&b->setup.batches, WA_SET_TRAIN) > 0) {
+        b->batches--; /* all steps timed are alike */
     }
+    b->items = wa_batches_size(&b->setup.batches, WA_SET_TRAIN, 0);
     wa_batches_begin_epoch(&b->setup.batches);
-    status = measure(b, err);
+    status = wa_loader_threads(&b->threads, err);
+    if (status == WA_OK) {
+        status = wa_loader_create(&b->setup.batches, b->threads, &b->loader, err);
+    }
+    if (status == WA_OK) {
+        status = measure(b, err);
+    }
     if (status == WA_OK) {
         status = wa_peak_measure(&b->setup.engine, &b->peak_gflops, err);
     }
     if (status == WA_OK && b->line->profile) {
         status = profile(b, err);
+    }
+    if (status == WA_OK) {
+        status = measure_reading(b, err);
     }
     if (status == WA_OK) {
         double median = b->samples[b->sample_count / 2];
@@ -169,9 +222,8 @@ wa_status wa_command_bench(const struct wa_command_line *line, struct wa_error *
     }
     b->line = line;
     wa_status status = run(b, err);
+    wa_loader_destroy(b->loader);
     wa_setup_finish(&b->setup);
-    free(b->items);
-    free(b->labels);
     free(b);
     return status;
 }

@@ -7,9 +7,10 @@
 /* A command's own words on the command line; see wa_commands_parse. */
 struct wa_command_line {
     struct wa_setup_request setup;
-    const char *out, *profile;
-    bool resume, quiet, json;
+    const char *out, *profile, *devices, *dir;
+    bool resume, quiet, json, list;
     int64_t steps;
+    int64_t jobs; /* 0: not given */
     size_t positional_count;
     const char **positional;
 };
@@ -17,9 +18,12 @@ struct wa_command_line {
 /* Runs one command; prints its results on stdout. */
 typedef wa_status wa_command_run(const struct wa_command_line *line, struct wa_error *err);
 
+wa_command_run wa_command_sweep;
 wa_command_run wa_command_train;
 wa_command_run wa_command_bench;
+wa_command_run wa_command_data;
 wa_command_run wa_command_devices;
 wa_command_run wa_command_plugins;
+wa_command_run wa_command_score;
 
 #endif

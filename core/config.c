@@ -12,12 +12,6 @@
 
 enum { SHOWN_BYTES = 100 };
 
-/* One --set: everything at or below `path` comes from it. */
-struct wa_config_override {
-    char path[WA_JSON_PATH_BYTES];
-    char shown[SHOWN_BYTES]; /* "path=value" */
-};
-
 static wa_status out_of_memory(struct wa_error *err)
 {
     return wa_fail(err, WA_E_MEMORY, "out of memory for a config");
@@ -30,7 +24,7 @@ static void write_place(const void *context, const char *path, char *ret_place, 
     const struct wa_config *config = context;
     for (size_t i = config->override_count; i > 0; i--) {
         if (wa_json_path_is_within(path, config->overrides[i - 1].path)) {
-            (void)snprintf(ret_place, size, "--set %s", config->overrides[i - 1].shown);
+            (void)snprintf(ret_place, size, "%s", config->overrides[i - 1].place);
             return;
         }
     }
@@ -60,10 +54,10 @@ wa_status wa_config_fail(const struct wa_config *config, const char *path, struc
 
 /* ---- Overrides ------------------------------------------------------------------------------ */
 
-static wa_status refuse_set(const struct wa_config_override *override, struct wa_error *err,
+static wa_status refuse_set(const struct wa_config_change *override, struct wa_error *err,
                             const char *text)
 {
-    return wa_fail(err, WA_E_USAGE, "--set %s: %s", override->shown, text);
+    return wa_fail(err, WA_E_USAGE, "%s: %s", override->place, text);
 }
 
 static bool is_utf8(const char *text)
@@ -81,13 +75,15 @@ static bool is_utf8(const char *text)
 }
 
 /* The path of "path=value" in the form in which messages name it. */
-static wa_status read_set_path(struct wa_config_override *override, const char *set,
+static wa_status read_set_path(struct wa_config_change *override, const char *set,
                                struct wa_error *err)
 {
     char path[WA_JSON_PATH_BYTES];
+    char shown[SHOWN_BYTES];
     const char *equals = strchr(set, '=');
-    *override = (struct wa_config_override){.path = ""};
-    wa_json_shorten(set, override->shown, sizeof override->shown);
+    *override = (struct wa_config_change){.path = ""};
+    wa_json_shorten(set, shown, sizeof shown);
+    (void)snprintf(override->place, sizeof override->place, "--set %s", shown);
     if (!is_utf8(set)) {
         return wa_fail(err, WA_E_USAGE, "--set: got bytes that are not UTF-8, expected path=value");
     }
@@ -146,7 +142,7 @@ static bool follow(struct json_object *from, const struct wa_json_step *step,
 }
 
 /* Puts `value` where the step leads, and takes it over if that succeeds. */
-static wa_status store(const struct wa_config_override *override, struct json_object *into,
+static wa_status store(const struct wa_config_change *override, struct json_object *into,
                        const struct wa_json_step *step, struct json_object *value,
                        struct wa_error *err)
 {
@@ -167,7 +163,7 @@ static wa_status store(const struct wa_config_override *override, struct json_ob
 }
 
 /* The container that a step leads to; a missing member becomes an object. */
-static wa_status enter(const struct wa_config_override *override, struct json_object *from,
+static wa_status enter(const struct wa_config_change *override, struct json_object *from,
                        const struct wa_json_step *step, struct json_object **ret_into,
                        struct wa_error *err)
 {
@@ -194,7 +190,7 @@ static wa_status enter(const struct wa_config_override *override, struct json_ob
     return WA_OK;
 }
 
-static wa_status put_at_path(const struct wa_config_override *override, struct json_object *root,
+static wa_status put_at_path(const struct wa_config_change *override, struct json_object *root,
                              struct json_object *value, struct wa_error *err)
 {
     const char *cursor = override->path;
@@ -214,35 +210,34 @@ static wa_status put_at_path(const struct wa_config_override *override, struct j
     return status == WA_OK ? store(override, at, &step, value, err) : status;
 }
 
-static wa_status apply_sets(struct wa_config *config, const char *const *sets, size_t set_count,
-                            struct wa_error *err)
+wa_status wa_config_read_set(const char *set, struct wa_config_change *ret_change,
+                             struct wa_error *err)
 {
-    if (set_count == 0) {
-        return WA_OK;
-    }
-    config->overrides = calloc(set_count, sizeof *config->overrides);
-    if (!config->overrides) {
-        return out_of_memory(err);
-    }
-    for (size_t i = 0; i < set_count; i++) {
-        struct wa_config_override *override = &config->overrides[i];
+    wa_status status = read_set_path(ret_change, set, err);
+    return status == WA_OK ? read_set_value(strchr(set, '=') + 1, &ret_change->value, err) : status;
+}
+
+static wa_status apply_changes(struct wa_config *config, const struct wa_config_change *changes,
+                               size_t count, struct wa_error *err)
+{
+    config->overrides = count > 0 ? calloc(count, sizeof *config->overrides) : NULL;
+    wa_status status = config->overrides || count == 0 ? WA_OK : out_of_memory(err);
+    for (size_t i = 0; i < count && status == WA_OK; i++) {
         struct json_object *value = NULL;
-        wa_status status = read_set_path(override, sets[i], err);
+        config->overrides[i] = changes[i];
+        config->overrides[i].value = NULL;
+        /* a copy: completing the config with defaults changes objects */
+        if (changes[i].value && json_object_deep_copy(changes[i].value, &value, NULL) != 0) {
+            return out_of_memory(err);
+        }
+        status = put_at_path(&config->overrides[i], config->root, value, err);
         if (status == WA_OK) {
-            status = read_set_value(strchr(sets[i], '=') + 1, &value, err);
+            config->override_count++;
+        } else {
+            json_object_put(value);
         }
-        if (status == WA_OK) {
-            status = put_at_path(override, config->root, value, err);
-            if (status != WA_OK) {
-                json_object_put(value);
-            }
-        }
-        if (status != WA_OK) {
-            return status;
-        }
-        config->override_count++;
     }
-    return WA_OK;
+    return status;
 }
 
 /* ---- Reading -------------------------------------------------------------------------------- */
@@ -259,6 +254,17 @@ void wa_config_destroy(struct wa_config *config)
         free(config->folder);
         free(config);
     }
+}
+
+wa_status wa_config_set_folder(struct wa_config *config, const char *folder, struct wa_error *err)
+{
+    char *copy = strdup(folder);
+    if (!copy) {
+        return out_of_memory(err);
+    }
+    free(config->folder);
+    config->folder = copy;
+    return WA_OK;
 }
 
 static char *folder_of(const char *file)
@@ -310,12 +316,12 @@ static wa_status check_evaluate(const struct wa_config *config, struct wa_error 
     return WA_OK;
 }
 
-static wa_status resolve(struct wa_config *config, const char *const *sets, size_t set_count,
-                         struct wa_error *err)
+static wa_status resolve(struct wa_config *config, const struct wa_config_change *changes,
+                         size_t change_count, struct wa_error *err)
 {
     wa_status status = check_kind(config, err);
     if (status == WA_OK) {
-        status = apply_sets(config, sets, set_count, err);
+        status = apply_changes(config, changes, change_count, err);
     }
     if (status == WA_OK) {
         struct wa_schema_where where = {.place = write_place, .context = config, .path = ""};
@@ -324,9 +330,9 @@ static wa_status resolve(struct wa_config *config, const char *const *sets, size
     return status == WA_OK ? check_evaluate(config, err) : status;
 }
 
-wa_status wa_config_from_text(const char *file, const char *text, size_t size,
-                              const char *const *sets, size_t set_count,
-                              struct wa_config **ret_config, struct wa_error *err)
+wa_status wa_config_from_changes(const char *file, const char *text, size_t size,
+                                 const struct wa_config_change *changes, size_t change_count,
+                                 struct wa_config **ret_config, struct wa_error *err)
 {
     struct wa_config *config = calloc(1, sizeof *config);
     if (!config) {
@@ -344,13 +350,32 @@ wa_status wa_config_from_text(const char *file, const char *text, size_t size,
         status = wa_json_places_parse(file, text, size, &config->root, &config->places, err);
     }
     if (status == WA_OK) {
-        status = resolve(config, sets, set_count, err);
+        status = resolve(config, changes, change_count, err);
     }
     if (status == WA_OK) {
         *ret_config = config;
     } else {
         wa_config_destroy(config);
     }
+    return status;
+}
+
+wa_status wa_config_from_text(const char *file, const char *text, size_t size,
+                              const char *const *sets, size_t set_count,
+                              struct wa_config **ret_config, struct wa_error *err)
+{
+    struct wa_config_change *changes = calloc(set_count + 1, sizeof *changes);
+    wa_status status = changes ? WA_OK : out_of_memory(err);
+    for (size_t i = 0; i < set_count && status == WA_OK; i++) {
+        status = wa_config_read_set(sets[i], &changes[i], err);
+    }
+    if (status == WA_OK) {
+        status = wa_config_from_changes(file, text, size, changes, set_count, ret_config, err);
+    }
+    for (size_t i = 0; changes && i < set_count; i++) {
+        json_object_put(changes[i].value);
+    }
+    free(changes);
     return status;
 }
 

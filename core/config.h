@@ -6,10 +6,19 @@
 
 #include <json-c/json.h>
 
+#include "json_path.h"
 #include "status.h"
 
-struct wa_config_override;
 struct wa_json_places;
+
+enum { WA_CONFIG_PLACE_BYTES = 512 };
+
+/* A value put into a config from outside its text: by --set, or by a sweep. */
+struct wa_config_change {
+    char path[WA_JSON_PATH_BYTES];
+    char place[WA_CONFIG_PLACE_BYTES]; /* where it comes from, for messages */
+    struct json_object *value;
+};
 
 /* A config that the core schema accepts. To be read by everyone, changed only by the functions
  * here. */
@@ -21,7 +30,7 @@ struct wa_config {
     struct json_object *schema;  /* the core schema */
     struct json_object *options; /* {"<section>": {a plugin's options}} */
     struct wa_json_places *places;
-    struct wa_config_override *overrides;
+    struct wa_config_change *overrides; /* without their values */
     size_t override_count;
 };
 
@@ -43,6 +52,20 @@ WA_MUST_CHECK wa_status wa_config_from_text(const char *file, const char *text, 
                                             struct wa_config **ret_config, struct wa_error *err);
 void wa_config_destroy(struct wa_config *config); /* takes NULL */
 
+/* The same with changes, which are copied. */
+WA_MUST_CHECK wa_status wa_config_from_changes(const char *file, const char *text, size_t size,
+                                               const struct wa_config_change *changes,
+                                               size_t change_count, struct wa_config **ret_config,
+                                               struct wa_error *err);
+
+/* Reads "path=value" (what stands after --set) into a change whose value is the caller's to put. */
+WA_MUST_CHECK wa_status wa_config_read_set(const char *set, struct wa_config_change *ret_change,
+                                           struct wa_error *err);
+
+/* JSON text that is equal for equal values, see wa_config_canonical; the caller frees it, NULL when
+ * out of memory. */
+char *wa_config_canonical_value(struct json_object *value);
+
 /* Checks what a section holds beyond the core schema's keys against the option schema of its plugin
  * (NULL: the plugin has no options) and fills defaults into the section. *ret_options, the config's
  * own, then has every option that the schema declares; one that was not given and has no default is
@@ -51,6 +74,10 @@ WA_MUST_CHECK wa_status wa_config_section_options(struct wa_config *config, cons
                                                   const char *schema_text,
                                                   struct json_object **ret_options,
                                                   struct wa_error *err);
+
+/* From now on relative paths count from `folder`. */
+WA_MUST_CHECK wa_status wa_config_set_folder(struct wa_config *config, const char *folder,
+                                             struct wa_error *err);
 
 /* Names the plugin of a section that names none. */
 WA_MUST_CHECK wa_status wa_config_set_plugin(struct wa_config *config, const char *section,

@@ -142,8 +142,7 @@ static bool finish_text(FILE *out, bool is_written, char **text)
     return is_written;
 }
 
-/* The caller frees it; NULL if out of memory. */
-static char *canonical_text(struct json_object *value)
+char *wa_config_canonical_value(struct json_object *value)
 {
     char *text = NULL;
     size_t size = 0;
@@ -156,7 +155,7 @@ static char *canonical_text(struct json_object *value)
 
 wa_status wa_config_canonical(const struct wa_config *config, char **ret_text, struct wa_error *err)
 {
-    char *text = canonical_text(config->root);
+    char *text = wa_config_canonical_value(config->root);
     if (!text) {
         return out_of_memory(err);
     }
@@ -214,8 +213,8 @@ static bool compare_values(struct comparison *c, struct json_object *a, struct j
     if (json_object_is_type(a, json_type_object) && json_object_is_type(b, json_type_object)) {
         return compare_members(c, a, b, false) && compare_members(c, a, b, true);
     }
-    char *a_text = canonical_text(a);
-    char *b_text = canonical_text(b);
+    char *a_text = wa_config_canonical_value(a);
+    char *b_text = wa_config_canonical_value(b);
     bool is_done = a_text && b_text;
     if (is_done && strcmp(a_text, b_text) != 0) {
         char a_shown[SHOWN_BYTES];

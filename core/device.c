@@ -243,6 +243,27 @@ wa_status wa_device_choose(const struct wa_device_list *list, const char *select
     return WA_OK;
 }
 
+/* Takes a share of a CPU device, if one is asked for. A driver that cannot divide it (and the
+ * scheduler's choice of processors) leaves the whole device: slower beside others, not wrong. */
+static void take_share(struct wa_device *device)
+{
+    const char *text = getenv(WA_DEVICE_UNITS_VARIABLE);
+    unsigned long units = text ? strtoul(text, NULL, 10) : 0;
+    if (units == 0 || units >= device->info.compute_units ||
+        !(device->info.type & CL_DEVICE_TYPE_CPU)) {
+        return;
+    }
+    const cl_device_partition_property properties[] = {
+        CL_DEVICE_PARTITION_BY_COUNTS, (cl_device_partition_property)units,
+        CL_DEVICE_PARTITION_BY_COUNTS_LIST_END, 0};
+    cl_device_id part = NULL;
+    if (clCreateSubDevices(device->info.id, properties, 1, &part, NULL) == CL_SUCCESS && part) {
+        device->part = part;
+        device->info.id = part;
+        device->info.compute_units = (cl_uint)units;
+    }
+}
+
 wa_status wa_device_open(const struct wa_device_list *list, size_t index, bool profile,
                          struct wa_device **ret_device, struct wa_error *err)
 {
@@ -252,6 +273,7 @@ wa_status wa_device_open(const struct wa_device_list *list, size_t index, bool p
     }
     device->info = list->items[index];
     device->index = index;
+    take_share(device);
     cl_int code = CL_SUCCESS;
     cl_context_properties properties[] = {CL_CONTEXT_PLATFORM,
                                           (cl_context_properties)device->info.platform, 0};
@@ -283,6 +305,9 @@ void wa_device_close(struct wa_device *device)
     }
     if (device->context) {
         (void)clReleaseContext(device->context);
+    }
+    if (device->part) {
+        (void)clReleaseDevice(device->part);
     }
     free(device);
 }

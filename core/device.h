@@ -35,8 +35,9 @@ struct wa_device_list {
 
 /* An open device. */
 struct wa_device {
-    struct wa_device_info info;
-    size_t index; /* in the list */
+    struct wa_device_info info; /* of the part that is used */
+    size_t index;               /* in the list */
+    cl_device_id part;          /* a sub-device of our own, or NULL */
     cl_context context;
     cl_command_queue queue;
 };
@@ -52,7 +53,12 @@ void wa_device_list_finish(struct wa_device_list *list);
 WA_MUST_CHECK wa_status wa_device_choose(const struct wa_device_list *list, const char *selector,
                                          size_t *ret_index, struct wa_error *err);
 
-/* Opens a device of the list. `profile`: the queue records times of its commands. */
+/* The environment variable by which `walign sweep` gives a run a share of a CPU device. */
+#define WA_DEVICE_UNITS_VARIABLE "WALIGN_DEVICE_UNITS"
+
+/* Opens a device of the list. `profile`: the queue records times of its commands. Of a CPU device
+ * only so many compute units are used as $WALIGN_DEVICE_UNITS says, where the driver can divide it;
+ * results do not depend on that. */
 WA_MUST_CHECK wa_status wa_device_open(const struct wa_device_list *list, size_t index, bool profile,
                                        struct wa_device **ret_device, struct wa_error *err);
 void wa_device_close(struct wa_device *device);

@@ -1,6 +1,7 @@
 /* walign: the command line. Reads options, runs one command, prints its error. */
 #define _GNU_SOURCE /* getopt_long */
 #include <getopt.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,11 @@ enum option_id {
     OPTION_JSON,
     OPTION_STEPS,
     OPTION_PROFILE,
+    OPTION_PATHS_FROM,
+    OPTION_DEVICES,
+    OPTION_JOBS,
+    OPTION_LIST,
+    OPTION_DIR,
     OPTION_PLUGIN_PATH,
     OPTION_HELP,
     OPTION_VERSION
@@ -30,8 +36,13 @@ struct command {
     wa_command_run *run;
 };
 
-static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTION_RESUME, OPTION_QUIET, 0};
+static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTION_RESUME, OPTION_QUIET,
+                                    OPTION_PATHS_FROM, 0};
+static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPTION_OUT, OPTION_RESUME,
+                                    OPTION_LIST, 0};
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_PROFILE, OPTION_JSON, 0};
+static const int score_options[] = {OPTION_OUT, 0};
+static const int data_options[] = {OPTION_DIR, 0};
 static const int list_options[] = {OPTION_JSON, 0};
 
 static const struct command commands[] = {
@@ -41,8 +52,19 @@ static const struct command commands[] = {
      "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
      "  --out DIR         run directory (default runs/<config name>[-<what --set varies>])\n"
      "  --resume          go on from the last checkpoint in the run directory\n"
-     "  --quiet           no progress\n",
+     "  --quiet           no progress\n"
+     "  --paths-from DIR  relative paths in the config count from DIR, not from its folder\n",
      1, 1, train_options, wa_command_train},
+    {"sweep",
+     "CONFIG [--set path=value]... [--devices SEL,...] [--jobs N] [--out DIR] [--resume] [--list]",
+     "train all networks of a sweep, several at once",
+     "  --set path=value  change a value of all runs; on a path of the grid: replace that axis\n"
+     "  --devices SEL,... devices to use, each as for `train --device` (default: one, the best)\n"
+     "  --jobs N          runs at once on each device (default: what fits)\n"
+     "  --out DIR         folder of the runs (default runs/<config name>[-<what --set varies>])\n"
+     "  --resume          run only what is missing or unfinished\n"
+     "  --list            print the names of the runs and what they vary, run nothing\n",
+     1, 1, sweep_options, wa_command_sweep},
     {"bench", "CONFIG [--set path=value]... [--steps N] [--device SEL] [--profile FILE] [--json]",
      "time the steps that `train` would run",
      "  --set path=value  change a value of the config\n"
@@ -51,6 +73,18 @@ static const struct command commands[] = {
      "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
      "  --json            print one JSON object\n",
      1, 1, bench_options, wa_command_bench},
+    {"score", "CONFIG|RUN... [--out DIR]", "alignment scores of runs with \"alignment_pair\"",
+     "  CONFIG            {\"sweep\": a sweep's config or directory, \"epochs\": 150 or \"all\",\n"
+     "                    \"estimator\": \"exact\" or \"noise\", \"control\": true, \"where\": {..}}\n"
+     "  RUN               a run directory: all its checkpoints, exact\n"
+     "  --out DIR         where scores.jsonl goes (default: into the run's or the sweep's directory)\n",
+     1, SIZE_MAX, score_options, wa_command_score},
+    {"data", "list | get NAME [--dir DIR]", "fetch data sets from their official addresses",
+     "  list              name the data sets, and say which are there\n"
+     "  get NAME          fetch one, check it and put it where `walign train` finds it\n"
+     "  --dir DIR         put it into DIR (default $WALIGN_DATA/NAME, else\n"
+     "                    $XDG_DATA_HOME/walign/NAME, else ~/.local/share/walign/NAME)\n",
+     1, 2, data_options, wa_command_data},
     {"devices", "[--json]", "list the OpenCL devices",
      "  --json            print a JSON array\n", 0, 0, list_options, wa_command_devices},
     {"plugins", "[--json]", "list rules, architectures, datasets and optimizers",
@@ -68,6 +102,11 @@ static const struct option long_options[] = {
     {"json", no_argument, NULL, OPTION_JSON},
     {"steps", required_argument, NULL, OPTION_STEPS},
     {"profile", required_argument, NULL, OPTION_PROFILE},
+    {"paths-from", required_argument, NULL, OPTION_PATHS_FROM},
+    {"devices", required_argument, NULL, OPTION_DEVICES},
+    {"jobs", required_argument, NULL, OPTION_JOBS},
+    {"dir", required_argument, NULL, OPTION_DIR},
+    {"list", no_argument, NULL, OPTION_LIST},
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -106,14 +145,16 @@ static bool is_allowed(const struct command *command, int id)
     return false;
 }
 
-static wa_status read_steps(const char *text, int64_t *ret_steps, struct wa_error *err)
+static wa_status read_count(const char *option, const char *text, int64_t most, int64_t *ret_count,
+                            struct wa_error *err)
 {
     char *end = NULL;
     long long value = strtoll(text, &end, 10);
-    if (end == text || *end || value < 1 || value > 1000000) {
-        return wa_fail(err, WA_E_USAGE, "--steps %s: expected a number from 1 to 1000000", text);
+    if (end == text || *end || value < 1 || value > most) {
+        return wa_fail(err, WA_E_USAGE, "%s %s: expected a number from 1 to %lld", option, text,
+                       (long long)most);
     }
-    *ret_steps = value;
+    *ret_count = value;
     return WA_OK;
 }
 
@@ -149,7 +190,21 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         line->profile = argument;
         break;
     case OPTION_STEPS:
-        return read_steps(argument, &line->steps, err);
+        return read_count("--steps", argument, 1000000, &line->steps, err);
+    case OPTION_JOBS:
+        return read_count("--jobs", argument, 1024, &line->jobs, err);
+    case OPTION_PATHS_FROM:
+        line->setup.paths_from = argument;
+        break;
+    case OPTION_DEVICES:
+        line->devices = argument;
+        break;
+    case OPTION_DIR:
+        line->dir = argument;
+        break;
+    case OPTION_LIST:
+        line->list = true;
+        break;
     default:
         break;
     }

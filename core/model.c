@@ -10,7 +10,7 @@
 
 #include "convolution_tables.h"
 
-enum { MIN_LANES = 16, LANE_MULTIPLE = 4, CHANNEL_MULTIPLE = 8 };
+enum { MIN_LANES = 16, LANE_MULTIPLE = 4, CHANNEL_MULTIPLE = 8, SEQUENCE_LANES = 16 };
 
 int wa_model_lanes(int batch)
 {
@@ -47,9 +47,15 @@ static wa_status check_layer(const struct wa_model_builder *builder, const struc
         return wa_fail(err, WA_E_PLUGIN, "layer %u has no name, or one over %d bytes",
                        builder->layer_count + 1, WA_MODEL_NAME - 1);
     }
-    if (layer->kind != WA_LAYER_CONVOLUTION) {
+    if (layer->kind != WA_LAYER_CONVOLUTION && layer->kind != WA_LAYER_RECURRENT &&
+        layer->kind != WA_LAYER_DENSE) {
         return wa_fail(err, WA_E_UNSUPPORTED, "layer '%s': kind %d is not known to this host",
                        layer->name, (int)layer->kind);
+    }
+    if (layer->kind != WA_LAYER_CONVOLUTION && (layer->kernel != 1 || layer->stride != 1)) {
+        return wa_fail(err, WA_E_PLUGIN,
+                       "layer '%s': kernel %u, stride %u: expected 1 and 1, as it is no convolution",
+                       layer->name, layer->kernel, layer->stride);
     }
     if (layer->kernel < 1 || layer->kernel > 31 || layer->stride < 1 || layer->stride > 16) {
         return wa_fail(err, WA_E_USAGE,
@@ -64,15 +70,69 @@ static wa_status check_layer(const struct wa_model_builder *builder, const struc
     return WA_OK;
 }
 
+/* Names as declared, or made from the layer's. */
+static wa_status name_tensors(struct wa_model_builder *builder, uint32_t n,
+                              const struct wa_layer *layer, struct wa_error *err)
+{
+    static const char *const kinds[WA_TENSOR_KINDS] = {"input_weight", "weight", "bias",
+                                                       "initial_state"};
+    const char *const given[WA_TENSOR_KINDS] = {layer->tensors.input_weight, layer->tensors.weight,
+                                                layer->tensors.bias, layer->tensors.initial_state};
+    for (int i = 0; i < WA_TENSOR_KINDS; i++) {
+        char *name = builder->tensor_names[n][i];
+        int length = given[i] ? snprintf(name, WA_MODEL_TENSOR_NAME, "%s", given[i])
+                              : snprintf(name, WA_MODEL_TENSOR_NAME, "%s.%s", layer->name, kinds[i]);
+        if (length < 1 || length >= WA_MODEL_TENSOR_NAME) {
+            return wa_fail(err, WA_E_PLUGIN, "layer '%s': a tensor's name is empty or over %d bytes",
+                           layer->name, WA_MODEL_TENSOR_NAME - 1);
+        }
+    }
+    return WA_OK;
+}
+
+/* A recurrence is a network of its own kind: the recurrent layer, and a readout of each step. */
+static wa_status check_place(const struct wa_model_builder *builder, const struct wa_layer *layer,
+                             const struct wa_layer *below, struct wa_error *err)
+{
+    bool is_recurrent = layer->kind == WA_LAYER_RECURRENT;
+    if (is_recurrent &&
+        (below || builder->columns != 1 || layer->normalization != WA_NORMALIZATION_NONE ||
+         layer->activation != WA_ACTIVATION_RELU || layer->input != WA_INPUT_AS_IS ||
+         layer->join != WA_JOIN_AFTER_ACTIVATION)) {
+        return wa_fail(err, WA_E_UNSUPPORTED,
+                       "layer '%s': a recurrent layer has to be the first one, on items one column "
+                       "wide (here %d: rows are steps), with ReLU, without normalization, joined after "
+                       "its activation",
+                       layer->name, builder->columns);
+    }
+    bool is_above = below && below->kind == WA_LAYER_RECURRENT;
+    if ((is_above && (layer->kind != WA_LAYER_DENSE || layer->input != WA_INPUT_AS_IS ||
+                      layer->normalization != WA_NORMALIZATION_NONE ||
+                      layer->activation != WA_ACTIVATION_NONE)) ||
+        (builder->layer_count > 1 && builder->layers[0].kind == WA_LAYER_RECURRENT)) {
+        return wa_fail(err, WA_E_UNSUPPORTED,
+                       "layer '%s': above a recurrent layer this host takes one dense readout, as it "
+                       "is, without normalization and activation",
+                       layer->name);
+    }
+    return WA_OK;
+}
+
 wa_status wa_model_builder_add(struct wa_model_builder *builder, const struct wa_layer *layer,
                                struct wa_error *err)
 {
+    uint32_t n = builder->layer_count;
+    const struct wa_layer *below = n ? &builder->layers[n - 1] : NULL;
     wa_status status = check_layer(builder, layer, err);
+    if (status == WA_OK) {
+        status = check_place(builder, layer, below, err);
+    }
+    if (status == WA_OK) {
+        status = name_tensors(builder, n, layer, err);
+    }
     if (status != WA_OK) {
         return status;
     }
-    uint32_t n = builder->layer_count;
-    const struct wa_layer *below = n ? &builder->layers[n - 1] : NULL;
     struct wa_layer added = *layer;
     added.struct_size = sizeof added;
     (void)snprintf(builder->names[n], WA_MODEL_NAME, "%s", layer->name);
@@ -96,6 +156,13 @@ wa_status wa_model_builder_add(struct wa_model_builder *builder, const struct wa
     added.in_width = columns;
     added.out_height = (rows + layer->stride - 1) / layer->stride;
     added.out_width = (columns + layer->stride - 1) / layer->stride;
+    if (layer->kind == WA_LAYER_DENSE && (rows != 1 || columns != 1) &&
+        !(below && below->kind == WA_LAYER_RECURRENT)) {
+        return wa_fail(err, WA_E_PLUGIN,
+                       "layer '%s': a dense layer reads one place, not %u x %u: expected its input "
+                       "flattened or pooled",
+                       layer->name, rows, columns);
+    }
     builder->layers[n] = added;
     builder->layer_count++;
     return WA_OK;
@@ -117,6 +184,20 @@ static void same_padding(int in, int out, int kernel, int stride, int *ret_befor
     *ret_after = pad - pad / 2;
 }
 
+/* The matrix that reads the input scales by its inputs, the recurrent one by its own. */
+static void size_recurrence(struct wa_model_layer *layer, bool is_standard)
+{
+    size_t out = layer->shape.out_channels;
+    layer->input_scale = layer->scale;
+    layer->input_draw_divisor = layer->draw_divisor;
+    layer->input_count = layer->weight_count;
+    double root = sqrt((double)out);
+    layer->fan_in = (int)out;
+    layer->scale = is_standard ? 1.0f : (float)(1.0 / root);
+    layer->draw_divisor = is_standard ? root : 1.0;
+    layer->weight_count += out * out;
+}
+
 static wa_status layer_sizes(struct wa_model_layer *layer, int lanes, bool is_standard,
                              struct wa_error *err)
 {
@@ -127,7 +208,8 @@ static wa_status layer_sizes(struct wa_model_layer *layer, int lanes, bool is_st
                  &layer->pad_row, &row_after);
     same_padding((int)s->in_width, (int)s->out_width, (int)s->kernel, (int)s->stride,
                  &layer->pad_column, &column_after);
-    layer->is_dense = s->in_height == 1 && s->in_width == 1 && s->kernel == 1;
+    layer->is_dense = s->kind != WA_LAYER_CONVOLUTION ||
+                      (s->in_height == 1 && s->in_width == 1 && s->kernel == 1);
     /* Offsets inside a channel are int on the device. */
     double plane = ((double)s->in_height + 2.0 * s->kernel) * ((double)s->in_width + 2.0 * s->kernel) *
                    lanes;
@@ -141,6 +223,9 @@ static wa_status layer_sizes(struct wa_model_layer *layer, int lanes, bool is_st
     layer->scale = is_standard ? 1.0f : (float)(1.0 / root);
     layer->draw_divisor = is_standard ? root : 1.0;
     layer->weight_count = (size_t)layer->fan_in * s->out_channels;
+    if (s->kind == WA_LAYER_RECURRENT) {
+        size_recurrence(layer, is_standard);
+    }
     /* One border width serves rows and columns. */
     layer->input = wa_layout_make((int)s->in_channels, (int)s->in_height, (int)s->in_width, lanes,
                                   max_int(layer->pad_row, layer->pad_column),
@@ -161,12 +246,29 @@ static wa_status build_layers(struct wa_model *model, const struct wa_model_buil
         layer->shape = builder->layers[i];
         (void)snprintf(layer->name, sizeof layer->name, "%s", builder->names[i]);
         layer->shape.name = layer->name;
+        memcpy(layer->tensor_names, builder->tensor_names[i], sizeof layer->tensor_names);
+        layer->shape.tensors = (struct wa_tensor_names){
+            .input_weight = layer->tensor_names[WA_TENSOR_INPUT_WEIGHT],
+            .weight = layer->tensor_names[WA_TENSOR_WEIGHT],
+            .bias = layer->tensor_names[WA_TENSOR_BIAS],
+            .initial_state = layer->tensor_names[WA_TENSOR_INITIAL_STATE]};
         model->shapes[i] = layer->shape;
         status = layer_sizes(layer, model->lanes, is_standard, err);
+        if (model->is_sequence && i > 0) {
+            /* what it reads has a step before the first: the initial state */
+            layer->input.base += layer->input.row;
+            layer->input.plane += layer->input.row;
+            layer->input.floats = (size_t)layer->input.channels * (size_t)layer->input.plane;
+        }
         layer->weight_offset = offset;
         offset += layer->weight_count;
         layer->bias_offset = offset;
         offset += layer->shape.out_channels;
+        layer->state_offset = offset;
+        if (layer->shape.kind == WA_LAYER_RECURRENT && layer->shape.trains_initial_state) {
+            layer->state_count = (size_t)model->batch * layer->shape.out_channels;
+            offset += layer->state_count;
+        }
         if (offset > INT_MAX / 2) {
             return wa_fail(err, WA_E_USAGE,
                            "with layer '%s' the network has %zu parameters, which alone need %.1f GB "
@@ -195,13 +297,22 @@ wa_status wa_model_init(struct wa_model *ret_model, const struct wa_model_builde
                              .classes = builder->classes,
                              .channels = builder->channels,
                              .rows = builder->rows,
-                             .columns = builder->columns};
+                             .columns = builder->columns,
+                             .is_sequence = builder->layers[0].kind == WA_LAYER_RECURRENT};
+    if (model.is_sequence) {
+        /* its products are as wide as a step's lanes: whole vectors */
+        model.lanes = (batch + SEQUENCE_LANES - 1) / SEQUENCE_LANES * SEQUENCE_LANES;
+    }
     const struct wa_layer *top = &builder->layers[builder->layer_count - 1];
     model.layers = calloc(model.layer_count, sizeof *model.layers);
     model.shapes = calloc(model.layer_count, sizeof *model.shapes);
     wa_status status = model.layers && model.shapes ? WA_OK
                                                     : wa_fail(err, WA_E_MEMORY, "out of memory");
-    if (status == WA_OK && ((int)top->out_channels != builder->classes || top->out_height != 1 ||
+    if (status == WA_OK && model.is_sequence && model.layer_count != 2) {
+        status = wa_fail(err, WA_E_PLUGIN, "a recurrent layer needs a readout above it");
+    }
+    uint32_t places = model.is_sequence ? (uint32_t)builder->rows : 1;
+    if (status == WA_OK && ((int)top->out_channels != builder->classes || top->out_height != places ||
                             top->out_width != 1 || top->kernel != 1)) {
         status = wa_fail(err, WA_E_PLUGIN,
                          "the top layer '%s' gives %u x %u x %u outputs with a kernel of %u, expected "
@@ -224,6 +335,20 @@ wa_status wa_model_init(struct wa_model *ret_model, const struct wa_model_builde
                                 .services = builder->services};
     *ret_model = model;
     return WA_OK;
+}
+
+bool wa_model_find_tensor(const struct wa_model_layer *layer, enum wa_tensor_kind kind,
+                          size_t *ret_offset, size_t *ret_count)
+{
+    const size_t offsets[WA_TENSOR_KINDS] = {layer->weight_offset,
+                                             layer->weight_offset + layer->input_count,
+                                             layer->bias_offset, layer->state_offset};
+    const size_t counts[WA_TENSOR_KINDS] = {layer->input_count,
+                                            layer->weight_count - layer->input_count,
+                                            layer->shape.out_channels, layer->state_count};
+    *ret_offset = offsets[kind];
+    *ret_count = counts[kind];
+    return counts[kind] > 0;
 }
 
 void wa_model_finish(struct wa_model *model)

@@ -9,7 +9,7 @@
 
 #include "status.h"
 
-enum { WA_MODEL_MAX_LAYERS = 256, WA_MODEL_NAME = 32 };
+enum { WA_MODEL_MAX_LAYERS = 256, WA_MODEL_NAME = 32, WA_MODEL_TENSOR_NAME = 48 };
 
 /* Where the values of a tensor lie; all in floats. */
 struct wa_layout {
@@ -41,15 +41,26 @@ struct wa_convolution {
     size_t arranged_floats; /* of the weights in the kernels' order */
 };
 
+/* The tensors of a layer, in the order of wa_tensor_names. */
+enum wa_tensor_kind { WA_TENSOR_INPUT_WEIGHT, WA_TENSOR_WEIGHT, WA_TENSOR_BIAS,
+                      WA_TENSOR_INITIAL_STATE, WA_TENSOR_KINDS };
+
 struct wa_model_layer {
     struct wa_layer shape;
     char name[WA_MODEL_NAME];
+    char tensor_names[WA_TENSOR_KINDS][WA_MODEL_TENSOR_NAME];
     bool is_dense;            /* on 1 x 1 images: matrix products instead of convolutions */
     int pad_row, pad_column;  /* zeros before the first row and column */
     int fan_in;
     float scale;              /* 1/sqrt(fan_in), or 1 in standard parameterization */
     double draw_divisor;      /* 1, or sqrt(fan_in) in standard parameterization */
-    size_t weight_offset, weight_count, bias_offset; /* in a weights set, in floats */
+    /* In a weights set, in floats. A recurrent layer has [input][output] for both of its matrices;
+     * those of its input come first and are part of weight_count. */
+    size_t weight_offset, weight_count, bias_offset;
+    size_t input_count;       /* recurrent: weights that read the input; else 0 */
+    float input_scale;        /* of these */
+    double input_draw_divisor;
+    size_t state_offset, state_count; /* trained initial state [batch][output]; 0: none */
     struct wa_layout input;   /* as this layer reads it, bordered (dense: [in_channels][lanes]) */
     struct wa_layout output;  /* z and h: no border */
     struct wa_layout gradient; /* dz as backward-data reads it, bordered */
@@ -63,6 +74,7 @@ struct wa_model {
     uint32_t layer_count;
     int batch, lanes, classes;
     int channels, rows, columns; /* of the images */
+    bool is_sequence;            /* a recurrence over the rows, and a readout at each (sequence.h) */
     size_t parameter_count;      /* of a weights set, in floats */
 };
 
@@ -80,7 +92,12 @@ struct wa_model_builder {
     uint64_t services;
     struct wa_layer layers[WA_MODEL_MAX_LAYERS];
     char names[WA_MODEL_MAX_LAYERS][WA_MODEL_NAME];
+    char tensor_names[WA_MODEL_MAX_LAYERS][WA_TENSOR_KINDS][WA_MODEL_TENSOR_NAME];
 };
+
+/* Which floats of a weights set a tensor of the layer is. False: the layer has none of that kind. */
+bool wa_model_find_tensor(const struct wa_model_layer *layer, enum wa_tensor_kind kind,
+                          size_t *ret_offset, size_t *ret_count);
 
 /* Checks a layer against what is below it and completes its shape. */
 WA_MUST_CHECK wa_status wa_model_builder_add(struct wa_model_builder *builder,

@@ -262,6 +262,11 @@ void wa_operations_destroy(struct wa_operations *operations)
 
 /* ---- Operations ----------------------------------------------------------------------------- */
 
+struct wa_matrix *wa_operations_matrix(struct wa_operations *operations)
+{
+    return &operations->matrix;
+}
+
 size_t wa_operations_arranged_floats(const struct wa_operations *operations, bool is_backward)
 {
     const struct wa_operations_path *path = operations->path;

@@ -20,6 +20,9 @@ WA_MUST_CHECK wa_status wa_operations_create(struct wa_engine *engine, const str
                                              struct wa_error *err);
 void wa_operations_destroy(struct wa_operations *operations);
 
+/* Matrix products as this device does them. */
+struct wa_matrix *wa_operations_matrix(struct wa_operations *operations);
+
 /* Floats of a set's weights in the order that convolution kernels read, forward or backward. */
 size_t wa_operations_arranged_floats(const struct wa_operations *operations, bool is_backward);
 

@@ -150,6 +150,9 @@ static wa_status set_update(const wa_optimizer_host *host, const wa_update *upda
 static wa_status launch(struct wa_session *session, size_t first, size_t count, const float *scalars)
 {
     struct optimizer *optimizer = &session->optimizer;
+    if (count == 0) {
+        return WA_OK;
+    }
     struct wa_engine *engine = session->engine;
     size_t chunk = engine->path == WA_PATH_CPU ? CPU_CHUNK : 1;
     struct wa_range range = {1, {(count + chunk - 1) / chunk}, {0}};
@@ -165,7 +168,7 @@ static wa_status launch(struct wa_session *session, size_t first, size_t count, 
         s[i] = scalars[i];
     }
     return wa_engine_launch(engine, optimizer->kernel, &range, session->err, types,
-                            session->live->memory, session->gradients, optimizer->state,
+                            session->trained->memory, session->gradients, optimizer->state,
                             session->halted, (int)first, (int)count, (int)chunk,
                             (int)session->model.parameter_count, (double)s[0], (double)s[1],
                             (double)s[2], (double)s[3], (double)s[4], (double)s[5], (double)s[6],
@@ -181,19 +184,33 @@ static wa_status update(const wa_optimizer_host *host, const float *scalars)
     }
     const struct wa_model *model = &session->model;
     wa_status status = WA_OK;
-    for (uint32_t l = 0; l < model->layer_count && status == WA_OK;) {
-        if (!session->is_trained[l]) {
-            l++;
-            continue;
+    size_t first = 0;
+    size_t end = 0; /* the stretch that is not launched yet */
+    for (uint32_t l = 0; l < model->layer_count && status == WA_OK; l++) {
+        const struct wa_model_layer *layer = &model->layers[l];
+        const struct {
+            bool is_trained;
+            size_t offset, count;
+        } parts[] = {
+            {session->is_trained[l], layer->weight_offset,
+             layer->weight_count + layer->shape.out_channels},
+            {session->is_state_trained[l], layer->state_offset, layer->state_count},
+        };
+        for (size_t i = 0; i < sizeof parts / sizeof *parts && status == WA_OK; i++) {
+            if (!parts[i].is_trained) {
+                continue;
+            }
+            if (parts[i].offset != end) {
+                status = launch(session, first, end - first, scalars);
+                first = parts[i].offset;
+            }
+            end = parts[i].offset + parts[i].count;
         }
-        size_t first = model->layers[l].weight_offset;
-        while (l < model->layer_count && session->is_trained[l]) {
-            l++;
-        }
-        size_t end = l < model->layer_count ? model->layers[l].weight_offset : model->parameter_count;
+    }
+    if (status == WA_OK) {
         status = launch(session, first, end - first, scalars);
     }
-    session->live->is_arranged[0] = session->live->is_arranged[1] = false;
+    session->trained->is_arranged[0] = session->trained->is_arranged[1] = false;
     return status;
 }
 

@@ -1,6 +1,7 @@
 /* How a run gets on. */
 #include "progress.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +31,15 @@ static void write_duration(char *text, size_t size, double seconds)
         (void)snprintf(text, size, "%lu min %02lu s", s / 60, s % 60);
     } else {
         (void)snprintf(text, size, "%lu s", s);
+    }
+}
+
+/* "  accuracy 83.1 %", or nothing where it is NaN. */
+static void write_accuracy(double accuracy, int digits, char *text, size_t size)
+{
+    text[0] = '\0';
+    if (!isnan(accuracy)) {
+        (void)snprintf(text, size, "  accuracy %.*f %%", digits, 100.0 * accuracy);
     }
 }
 
@@ -65,11 +75,13 @@ void wa_progress_step(struct wa_progress_bar *bar, uint64_t epoch, uint64_t step
     }
     cells[BAR_CELLS] = '\0';
     char rate[96];
+    char share[48];
     write_rate(bar, step, rate, sizeof rate);
-    (void)fprintf(stderr, "\r\033[Kepoch %llu/%llu [%s] step %llu/%llu  loss %.4f  accuracy %.1f %%  %s",
+    write_accuracy(accuracy, 1, share, sizeof share);
+    (void)fprintf(stderr, "\r\033[Kepoch %llu/%llu [%s] step %llu/%llu  loss %.4f%s  %s",
                   (unsigned long long)epoch, (unsigned long long)bar->epochs, cells,
                   (unsigned long long)step_in_epoch, (unsigned long long)bar->steps_per_epoch, loss,
-                  100.0 * accuracy, rate);
+                  share, rate);
     (void)fflush(stderr);
 }
 
@@ -80,11 +92,13 @@ void wa_progress_epoch(struct wa_progress_bar *bar, uint64_t epoch, uint64_t ste
         return;
     }
     char rate[96];
+    char share[48];
     write_rate(bar, step, rate, sizeof rate);
-    (void)fprintf(stderr, "%sepoch %llu/%llu  step %llu  loss %.5f  accuracy %.2f %%%s  %.1f s  %s\n",
+    write_accuracy(accuracy, 2, share, sizeof share);
+    (void)fprintf(stderr, "%sepoch %llu/%llu  step %llu  loss %.5f%s%s  %.1f s  %s\n",
                   bar->is_terminal ? "\r\033[K" : "", (unsigned long long)epoch,
-                  (unsigned long long)bar->epochs, (unsigned long long)step, loss, 100.0 * accuracy,
-                  metrics, seconds, rate);
+                  (unsigned long long)bar->epochs, (unsigned long long)step, loss, share, metrics,
+                  seconds, rate);
 }
 
 void wa_progress_end(struct wa_progress_bar *bar)

@@ -17,7 +17,7 @@ double wa_progress_now(void);
 
 void wa_progress_start(struct wa_progress_bar *bar, uint64_t first_step);
 
-/* After some steps: redraws the bar at most a few times a second. */
+/* After some steps: redraws the bar at most a few times a second. An accuracy of NaN is left out. */
 void wa_progress_step(struct wa_progress_bar *bar, uint64_t epoch, uint64_t step_in_epoch,
                       uint64_t step, double loss, double accuracy);
 

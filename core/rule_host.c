@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sequence.h"
 #include "session_private.h"
 
 /* The table that rules get is a member of the session. */
@@ -67,6 +68,9 @@ static wa_status direct_feedback(const wa_rule_host *host, bool pooled, wa_feedb
 {
     struct wa_session *session = session_of(host);
     wa_status status = check_creating(session, "direct_feedback");
+    if (status == WA_OK && !(session->model.net.services & WA_SERVICE_DIRECT_FEEDBACK)) {
+        status = misuse(session, "direct_feedback", "the network does not offer it");
+    }
     if (status != WA_OK) {
         return status;
     }
@@ -140,6 +144,20 @@ static wa_status set_trained(const wa_rule_host *host, uint32_t layer, bool is_t
     return status;
 }
 
+static wa_status set_state_trained(const wa_rule_host *host, uint32_t layer, bool is_trained)
+{
+    struct wa_session *session = session_of(host);
+    wa_status status = check_creating(session, "set_state_trained");
+    if (status == WA_OK &&
+        (layer >= session->model.layer_count || session->model.layers[layer].state_count == 0)) {
+        status = misuse(session, "set_state_trained", "there is no such layer with a trained state");
+    }
+    if (status == WA_OK) {
+        session->is_state_trained[layer] = is_trained;
+    }
+    return status;
+}
+
 /* ---- [draw] --------------------------------------------------------------------------------- */
 
 /* Order out, kh, kw, in; drawn and divided in double, then rounded. */
@@ -148,7 +166,8 @@ static void draw_layer_weights(struct wa_session *session, struct wa_weights *we
     const struct wa_model_layer *l = &session->model.layers[layer];
     float *values = weights->host + l->weight_offset;
     for (size_t i = 0; i < l->weight_count; i++) {
-        values[i] = (float)(wa_rng_normal(&session->rng) / l->draw_divisor);
+        double divisor = i < l->input_count ? l->input_draw_divisor : l->draw_divisor;
+        values[i] = (float)(wa_rng_normal(&session->rng) / divisor);
     }
 }
 
@@ -196,10 +215,27 @@ static wa_status draw_feedback(const wa_rule_host *host, wa_feedback *feedback, 
     return WA_OK;
 }
 
+/* A follower starts from its leader's weights, whatever its own rule draws, and sees them ever after. */
+static wa_status follow_weights(struct wa_session *session)
+{
+    struct wa_session *leader = session->spec.leader;
+    size_t bytes = session->model.parameter_count * sizeof *session->live->host;
+    wa_status status = wa_engine_read(session->engine, leader->live->memory, 0, session->live->host,
+                                      bytes, session->err);
+    if (status == WA_OK && !session->spec.is_observer) {
+        status = new_weights(session, false, &session->trained);
+    }
+    if (status == WA_OK && !session->spec.is_observer) {
+        memcpy(session->trained->host, session->live->host, bytes);
+    }
+    session->live->is_borrowed = true;
+    return status;
+}
+
 wa_status wa_rule_host_draw(struct wa_session *session)
 {
     wa_status status = new_weights(session, false, &session->live);
-    session->rule_table.live = session->live;
+    session->rule_table.live = session->trained = session->live;
     const wa_rule_ops *ops = session->spec.rule->plugin.rule;
     wa_rng_seed(&session->rng, session->spec.seed);
     for (uint32_t l = 0; l < session->model.layer_count && status == WA_OK; l++) {
@@ -208,6 +244,9 @@ wa_status wa_rule_host_draw(struct wa_session *session)
             status = wa_plugin_host_check(&session->rule_plugin, "draw_layer",
                                           ops->draw_layer(session->rule, l));
         }
+    }
+    if (status == WA_OK && session->spec.leader) {
+        status = follow_weights(session);
     }
     for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
         if (w->is_frozen) {
@@ -229,13 +268,23 @@ static wa_status make(struct wa_session *session, size_t floats, const char *wha
 
 static wa_status allocate_weights(struct wa_session *session, struct wa_weights *weights)
 {
-    wa_status status =
-        wa_session_memory(session, session->model.parameter_count * sizeof *weights->host, false,
-                          weights->host, "weights", &weights->memory);
+    wa_status status = WA_OK;
+    if (weights->is_borrowed) {
+        weights->memory = session->spec.leader->live->memory;
+    } else {
+        status = wa_session_memory(session, session->model.parameter_count * sizeof *weights->host,
+                                   false, weights->host, "weights", &weights->memory);
+    }
     if (!session->plan) {
         free(weights->host);
         weights->host = NULL;
     }
+    return status;
+}
+
+static wa_status allocate_arranged(struct wa_session *session, struct wa_weights *weights)
+{
+    wa_status status = WA_OK;
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         size_t floats = wa_operations_arranged_floats(session->operations, direction == 1);
         if (weights->is_needed[direction] && floats) {
@@ -257,10 +306,11 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
 {
     uint32_t top = session->model.layer_count - 1;
     wa_status status = WA_OK;
+    bool keeps_h = tape->keeps_h && !session->only_evaluates;
     for (uint32_t l = 0; l <= top && status == WA_OK; l++) {
         const struct wa_model_layer *layer = &session->model.layers[l];
         struct tape_layer *t = &tape->layers[l];
-        if (tape->keeps_h || l == top) {
+        if (keeps_h || l == top) {
             status = make(session, layer->output.floats, "layer outputs", &t->h);
         }
         if (l == top || status != WA_OK) {
@@ -365,21 +415,41 @@ static wa_status allocate_dz(struct wa_session *session)
 wa_status wa_rule_host_allocate(struct wa_session *session)
 {
     wa_status status = WA_OK;
-    bool needs_scratch = false;
     for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
         status = allocate_weights(session, w);
     }
-    for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
-        needs_scratch = needs_scratch || !t->keeps_h;
-        status = allocate_tape(session, t);
-    }
-    for (struct wa_delta *d = session->deltas; d && status == WA_OK; d = d->next) {
-        status = allocate_delta(session, d);
+    if (session->model.is_sequence) {
+        return status == WA_OK ? wa_sequence_allocate(session) : status;
     }
     for (struct wa_feedback *f = session->feedbacks; f && status == WA_OK; f = f->next) {
         status = allocate_feedback(session, f);
     }
-    if (status == WA_OK) {
+    return status == WA_OK ? wa_rule_host_allocate_batch(session) : status;
+}
+
+/* Where batches of this size are only evaluated, the live pass is all there is. */
+wa_status wa_rule_host_allocate_batch(struct wa_session *session)
+{
+    bool evaluates = session->only_evaluates;
+    wa_status status = WA_OK;
+    bool needs_scratch = evaluates;
+    for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
+        if (!evaluates || w == session->live) {
+            status = allocate_arranged(session, w);
+        }
+    }
+    for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
+        needs_scratch = needs_scratch || !t->keeps_h;
+        if (!evaluates || t == session->live_tape) {
+            status = allocate_tape(session, t);
+        }
+    }
+    for (struct wa_delta *d = session->deltas; d && status == WA_OK; d = d->next) {
+        if (!evaluates || d == session->error_delta) {
+            status = allocate_delta(session, d);
+        }
+    }
+    if (status == WA_OK && !evaluates) {
         status = allocate_dz(session);
     }
     if (status == WA_OK && needs_scratch) {
@@ -392,28 +462,23 @@ static void release_weights(struct wa_engine *engine, struct wa_weights *weights
 {
     while (weights) {
         struct wa_weights *next = weights->next;
-        wa_engine_release(engine, weights->memory);
-        wa_engine_release(engine, weights->arranged[0]);
-        wa_engine_release(engine, weights->arranged[1]);
+        if (!weights->is_borrowed) {
+            wa_engine_release(engine, weights->memory);
+        }
         free(weights->host);
         free(weights);
         weights = next;
     }
 }
 
-static void release_tapes(struct wa_engine *engine, struct wa_tape *tape, uint32_t layers)
+static void release_tape(struct wa_engine *engine, struct wa_tape *tape, uint32_t layers)
 {
-    while (tape) {
-        struct wa_tape *next = tape->next;
-        for (uint32_t l = 0; tape->layers && l < layers; l++) {
-            wa_engine_release(engine, tape->layers[l].h);
-            wa_engine_release(engine, tape->layers[l].a);
-            wa_engine_release(engine, tape->layers[l].inverse);
-            wa_engine_release(engine, tape->layers[l].pooled);
-        }
-        free(tape->layers);
-        free(tape);
-        tape = next;
+    for (uint32_t l = 0; tape->layers && l < layers; l++) {
+        wa_engine_release(engine, tape->layers[l].h);
+        wa_engine_release(engine, tape->layers[l].a);
+        wa_engine_release(engine, tape->layers[l].inverse);
+        wa_engine_release(engine, tape->layers[l].pooled);
+        tape->layers[l] = (struct tape_layer){0};
     }
 }
 
@@ -436,20 +501,24 @@ static void release_feedbacks(struct wa_engine *engine, struct wa_feedback *feed
     }
 }
 
-void wa_rule_host_finish(struct wa_session *session)
+void wa_rule_host_release_batch(struct wa_session *session)
 {
     struct wa_engine *engine = session->engine;
     uint32_t layers = session->model.layer_count;
-    release_weights(engine, session->weights);
-    release_tapes(engine, session->tapes, layers);
-    release_feedbacks(engine, session->feedbacks, layers);
-    while (session->deltas) {
-        struct wa_delta *next = session->deltas->next;
-        wa_engine_release(engine, session->deltas->error);
-        wa_engine_release(engine, session->deltas->pooled);
-        wa_engine_release(engine, session->deltas->whole);
-        free(session->deltas);
-        session->deltas = next;
+    for (struct wa_weights *w = session->weights; w; w = w->next) {
+        for (int direction = 0; direction < 2; direction++) {
+            wa_engine_release(engine, w->arranged[direction]);
+            w->arranged[direction] = NULL;
+        }
+    }
+    for (struct wa_tape *t = session->tapes; t; t = t->next) {
+        release_tape(engine, t, layers);
+    }
+    for (struct wa_delta *d = session->deltas; d; d = d->next) {
+        wa_engine_release(engine, d->error);
+        wa_engine_release(engine, d->pooled);
+        wa_engine_release(engine, d->whole);
+        d->error = d->pooled = d->whole = NULL;
     }
     for (uint32_t l = 0; session->dz && l + 1 < layers; l++) {
         if (dz_owner(session, l) == l) {
@@ -457,20 +526,51 @@ void wa_rule_host_finish(struct wa_session *session)
         }
     }
     wa_engine_release(engine, session->scratch);
+    session->scratch = NULL;
+}
+
+void wa_rule_host_finish(struct wa_session *session)
+{
+    struct wa_engine *engine = session->engine;
+    wa_rule_host_release_batch(session);
+    wa_sequence_finish(session);
+    release_weights(engine, session->weights);
+    release_feedbacks(engine, session->feedbacks, session->model.layer_count);
+    while (session->tapes) {
+        struct wa_tape *next = session->tapes->next;
+        free(session->tapes->layers);
+        free(session->tapes);
+        session->tapes = next;
+    }
+    while (session->deltas) {
+        struct wa_delta *next = session->deltas->next;
+        free(session->deltas);
+        session->deltas = next;
+    }
 }
 
 /* ---- [step] --------------------------------------------------------------------------------- */
 
+/* Rules hold weights const; that a copy of them is kept is the host's own matter. */
+static wa_status find_weights(struct wa_session *session, const struct wa_weights *constant,
+                              struct wa_weights **ret_weights)
+{
+    for (struct wa_weights *w = session->weights; w; w = w->next) {
+        if (w == constant) {
+            *ret_weights = w;
+            return WA_OK;
+        }
+    }
+    return misuse(session, "weights", "they are not of this run");
+}
+
 /* The weights in the order that convolution kernels read; made when they changed. */
 static wa_status arrange(struct wa_session *session, const struct wa_weights *constant, bool backward)
 {
-    /* Rules hold weights const; that a copy of them is kept is the host's own matter. */
     struct wa_weights *weights = NULL;
-    for (struct wa_weights *w = session->weights; w; w = w->next) {
-        weights = w == constant ? w : weights;
-    }
-    if (!weights) {
-        return misuse(session, "weights", "they are not of this run");
+    wa_status status = find_weights(session, constant, &weights);
+    if (status != WA_OK) {
+        return status;
     }
     if (session->is_planning) {
         weights->is_needed[backward] = true;
@@ -495,8 +595,13 @@ static cl_mem layer_input(const struct wa_session *session, const struct wa_tape
 wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weights *weights,
                                struct wa_tape *tape)
 {
-    wa_status status = arrange(session, weights, false);
     tape->weights = weights;
+    if (session->model.is_sequence && !session->is_planning) {
+        struct wa_weights *own = NULL;
+        wa_status found = find_weights(session, weights, &own);
+        return found == WA_OK ? wa_sequence_forward(session, own, tape) : found;
+    }
+    wa_status status = arrange(session, weights, false);
     if (session->is_planning || status != WA_OK) {
         return status;
     }
@@ -539,6 +644,10 @@ wa_status wa_rule_host_output_error(struct wa_session *session, const struct wa_
     if (session->is_planning) {
         return WA_OK;
     }
+    session->slot_items[session->slot] = session->model.batch;
+    if (session->model.is_sequence) {
+        return wa_sequence_output_error(session, tape, delta);
+    }
     struct wa_output_error arguments = {.outputs = tape->layers[top].h,
                                         .labels = session->labels,
                                         .weights = tape->weights->memory,
@@ -573,6 +682,12 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
     }
     session->needs_dz[b->layer] = true;
     session->has_gradient[b->layer] = session->has_gradient[b->layer] || b->gradient_tape;
+    session->has_state_gradient[b->layer] = session->has_state_gradient[b->layer] || b->transport;
+    session->joins_two_nets = session->joins_two_nets ||
+                              (b->gradient_tape && b->gradient_tape != b->transport_tape);
+    if (b->transport && (b->layer > 0 || session->model.is_sequence)) {
+        session->transports[b->layer] = b->transport;
+    }
     if (b->transport && b->layer > 0 &&
         session->model.layers[b->layer].shape.input != WA_INPUT_POOLED) {
         b->delta->needs_whole = true;
@@ -641,6 +756,9 @@ static wa_status backward(const wa_rule_host *host, const wa_backward *b)
         b->delta->is_error = false;
         return WA_OK;
     }
+    if (session->model.is_sequence) {
+        return wa_sequence_backward(session, b);
+    }
     bool is_top = b->delta->is_error;
     cl_mem dz = is_top ? b->delta->error : session->dz[b->layer];
     /* The readout has no activation: its dz is the error itself, the same for both tapes. */
@@ -698,6 +816,7 @@ void wa_rule_host_init(struct wa_session *session)
                                          .tape = new_tape,
                                          .delta = new_delta,
                                          .set_trained = set_trained,
+                                         .set_state_trained = set_state_trained,
                                          .draw_normal = draw_normal,
                                          .draw_feedback = draw_feedback,
                                          .forward = forward,

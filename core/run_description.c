@@ -73,6 +73,32 @@ static json_object *describe_data(const struct wa_setup *setup)
     return data;
 }
 
+/* Each layer as a linear operator, with the tensor of a checkpoint that holds its weights: all that
+ * `walign score` needs, so that it reads neither data nor plugins. */
+static json_object *describe_layers(const struct wa_setup *setup)
+{
+    const struct wa_model *model = wa_session_model(setup->session);
+    json_object *layers = json_object_new_array();
+    for (uint32_t l = 0; l < model->layer_count; l++) {
+        const struct wa_layer *s = &model->layers[l].shape;
+        bool is_recurrent = s->kind == WA_LAYER_RECURRENT;
+        json_object *layer = json_object_new_object();
+        add_text(layer, "name", model->layers[l].name);
+        add_text(layer, "weight", model->layers[l].tensor_names[WA_TENSOR_WEIGHT]);
+        add_count(layer, "outputs", s->out_channels);
+        add_count(layer, "inputs", is_recurrent ? s->out_channels : s->in_channels);
+        add_count(layer, "kernel", is_recurrent ? 1 : s->kernel);
+        add_count(layer, "stride", is_recurrent ? 1 : s->stride);
+        add_count(layer, "height", model->is_sequence ? 1 : s->in_height); /* at each step */
+        add_count(layer, "width", model->is_sequence ? 1 : s->in_width);
+        if (is_recurrent) { /* s W_hh */
+            (void)json_object_object_add(layer, "inputs_first", json_object_new_boolean(true));
+        }
+        (void)json_object_array_add(layers, layer);
+    }
+    return layers;
+}
+
 wa_status wa_run_description_make(const struct wa_setup *setup, json_object **ret_run,
                                   struct wa_error *err)
 {
@@ -100,6 +126,7 @@ wa_status wa_run_description_make(const struct wa_setup *setup, json_object **re
     (void)json_object_object_add(run, "data", describe_data(setup));
     status = describe_plugins(setup, plugins, err);
     (void)json_object_object_add(run, "plugins", plugins);
+    (void)json_object_object_add(run, "layers", describe_layers(setup));
     add_count(run, "parameters", wa_session_model(setup->session)->parameter_count);
     add_count(run, "peak_device_bytes", setup->engine.peak_bytes);
     free(canonical);

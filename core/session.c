@@ -48,6 +48,7 @@ static wa_status build_model(struct wa_session *session)
                                               .rows = (int)data->height,
                                               .columns = (int)data->width,
                                               .classes = (int)data->classes};
+    session->architecture = host;
     host->table = (wa_architecture_host){.struct_size = sizeof host->table,
                                          .base = &session->architecture_plugin.host,
                                          .in_channels = data->channels,
@@ -58,13 +59,42 @@ static wa_status build_model(struct wa_session *session)
                                          .set_services = set_services};
     status = wa_plugin_host_check(&session->architecture_plugin, "build",
                                   session->spec.architecture->plugin.architecture->build(&host->table));
-    if (status == WA_OK) {
-        status = wa_model_init(&session->model, &host->builder, session->spec.batch,
-                               session->spec.is_standard, wa_operations_blocking(session->engine),
-                               session->err);
+    return status == WA_OK ? wa_session_make_model(session, session->spec.batch) : status;
+}
+
+wa_status wa_session_make_model(struct wa_session *session, int batch)
+{
+    return wa_model_init(&session->model, &session->architecture->builder, batch,
+                         session->spec.is_standard, wa_operations_blocking(session->engine),
+                         session->err);
+}
+
+/* A network and a dataset fit when both speak of one class an item, or of values for each row. */
+static wa_status check_targets(struct wa_session *session)
+{
+    const wa_dataset_info *data = &session->spec.data;
+    bool has_values = data->target == WA_TARGET_VALUES;
+    if (has_values != session->model.is_sequence) {
+        return wa_fail(session->err, WA_E_UNSUPPORTED,
+                       "architecture '%s' gives %s, but the dataset's targets are %s: take another "
+                       "architecture or dataset",
+                       session->spec.architecture->plugin.id,
+                       session->model.is_sequence ? "values for each step" : "one class an item",
+                       has_values ? "values for each step" : "one class an item");
     }
-    free(host);
-    return status;
+    if (has_values && (uint64_t)data->height * data->classes != data->target_values) {
+        return wa_fail(session->err, WA_E_PLUGIN,
+                       "the dataset has %u target values an item, expected %u for each of %u steps",
+                       data->target_values, data->classes, data->height);
+    }
+    if (session->model.is_sequence && session->spec.other_batch_count > 0) {
+        return wa_fail(session->err, WA_E_UNSUPPORTED,
+                       "architecture '%s' trains an initial state for each row of a batch, but the "
+                       "dataset has smaller last batches: take another architecture or a batch size "
+                       "that divides its sets",
+                       session->spec.architecture->plugin.id);
+    }
+    return WA_OK;
 }
 
 static const char *missing_service(uint64_t missing)
@@ -108,7 +138,7 @@ static wa_status create_rule(struct wa_session *session)
     return status;
 }
 
-static wa_status compute_update(struct wa_session *session)
+wa_status wa_session_compute_update(struct wa_session *session)
 {
     return wa_plugin_host_check(&session->rule_plugin, "compute_update",
                                 session->spec.rule->plugin.rule->compute_update(session->rule));
@@ -118,7 +148,7 @@ static wa_status compute_update(struct wa_session *session)
 static wa_status plan(struct wa_session *session)
 {
     session->is_planning = true;
-    wa_status status = compute_update(session);
+    wa_status status = wa_session_compute_update(session);
     session->is_planning = false;
     const char *id = session->spec.rule->plugin.id;
     if (status == WA_OK && !session->live_tape) {
@@ -129,109 +159,75 @@ static wa_status plan(struct wa_session *session)
             status = wa_fail(session->err, WA_E_PLUGIN,
                              "rule '%s' trains layer '%s' but leaves no gradient for it", id,
                              session->model.layers[l].name);
+        } else if (session->is_state_trained[l] && !session->has_state_gradient[l]) {
+            status = wa_fail(session->err, WA_E_PLUGIN,
+                             "rule '%s' trains the initial state of layer '%s' but carries no error "
+                             "down to it",
+                             id, session->model.layers[l].name);
         }
     }
     return status;
 }
 
-/* ---- Tensors of a checkpoint ---------------------------------------------------------------- */
-
-static void add_tensor(struct wa_session *session, const char *prefix,
-                       const struct wa_model_layer *layer, bool is_bias, cl_mem memory, size_t base)
-{
-    struct wa_session_tensor *t = &session->tensors[session->tensor_count++];
-    const struct wa_layer *s = &layer->shape;
-    (void)snprintf(t->name, sizeof t->name, "%s%s.%s", prefix, layer->name,
-                   is_bias ? "bias" : "weight");
-    t->memory = memory;
-    t->offset = base + (is_bias ? layer->bias_offset : layer->weight_offset);
-    t->count = is_bias ? s->out_channels : layer->weight_count;
-    t->dimensions = is_bias ? 1 : 4;
-    t->shape[0] = s->out_channels;
-    if (!is_bias) {
-        t->shape[1] = t->shape[2] = s->kernel;
-        t->shape[3] = s->in_channels;
-    }
-}
-
-static wa_status list_tensors(struct wa_session *session)
-{
-    const struct wa_model *model = &session->model;
-    const struct optimizer *optimizer = &session->optimizer;
-    size_t sets = 1u + optimizer->state_count;
-    session->tensors = calloc(sets * 2 * model->layer_count, sizeof *session->tensors);
-    if (!session->tensors) {
-        return wa_fail(session->err, WA_E_MEMORY, "out of memory");
-    }
-    for (size_t set = 0; set < sets; set++) {
-        char prefix[48] = "";
-        if (set > 0) {
-            (void)snprintf(prefix, sizeof prefix, "state.%.31s.", optimizer->state_names[set - 1]);
-        }
-        for (uint32_t l = 0; l < model->layer_count; l++) {
-            for (int is_bias = 0; is_bias < 2; is_bias++) {
-                add_tensor(session, prefix, &model->layers[l], is_bias,
-                           set ? optimizer->state : session->live->memory,
-                           set ? (set - 1) * model->parameter_count : 0);
-            }
-        }
-    }
-    return WA_OK;
-}
-
-const struct wa_session_tensor *wa_session_tensors(const struct wa_session *session,
-                                                   size_t *ret_count)
-{
-    *ret_count = session->tensor_count;
-    return session->tensors;
-}
-
-wa_status wa_session_read(struct wa_session *session, const struct wa_session_tensor *tensor,
-                          float *ret_values, struct wa_error *err)
-{
-    return wa_engine_read(session->engine, tensor->memory, tensor->offset * sizeof(float), ret_values,
-                          tensor->count * sizeof(float), err);
-}
-
-wa_status wa_session_write(struct wa_session *session, const struct wa_session_tensor *tensor,
-                           const float *values, struct wa_error *err)
-{
-    session->live->is_arranged[0] = session->live->is_arranged[1] = false;
-    return wa_engine_write(session->engine, tensor->memory, tensor->offset * sizeof(float), values,
-                           tensor->count * sizeof(float), err);
-}
-
 /* ---- Set-up --------------------------------------------------------------------------------- */
+
+struct buffer {
+    cl_mem *memory;
+    size_t bytes;
+    const char *what;
+};
+
+static wa_status allocate_buffers(struct wa_session *session, const struct buffer *buffers,
+                                  size_t count, bool per_lane)
+{
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < count && status == WA_OK; i++) {
+        status = wa_session_memory(session, buffers[i].bytes, per_lane, NULL, buffers[i].what,
+                                   buffers[i].memory);
+    }
+    return status;
+}
+
+wa_status wa_session_allocate_batch(struct wa_session *session)
+{
+    const struct wa_session *leader = session->spec.leader;
+    if (leader) { /* a follower reads its leader's batch */
+        session->images = leader->images;
+        session->items = leader->items;
+        session->labels = leader->labels;
+        return WA_OK;
+    }
+    size_t batch = (size_t)session->model.batch;
+    const struct buffer buffers[] = {
+        {&session->images, session->model.layers[0].input.floats * sizeof(float), "images"},
+        {&session->items, batch * session->item_bytes, "a batch of items"},
+        {&session->labels, batch * session->target_bytes, "targets"},
+    };
+    return allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, true);
+}
 
 static wa_status allocate_steps(struct wa_session *session)
 {
     const wa_dataset_info *data = &session->spec.data;
     size_t elements = (size_t)data->height * data->width * data->channels;
     session->item_bytes = elements * (data->element == WA_ELEMENT_U8 ? 1 : sizeof(float));
+    session->target_bytes =
+        data->target == WA_TARGET_VALUES ? data->target_values * sizeof(float) : sizeof(uint32_t);
     size_t batch = (size_t)session->spec.batch;
-    struct {
-        cl_mem *memory;
-        size_t bytes;
-        bool per_lane;
-        const char *what;
-    } buffers[] = {
-        {&session->images, session->model.layers[0].input.floats * sizeof(float), true, "images"},
-        {&session->items, batch * session->item_bytes, true, "a batch of items"},
-        {&session->labels, batch * sizeof(uint32_t), true, "labels"},
-        {&session->gradients, session->model.parameter_count * sizeof(float), false, "gradients"},
-        {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), false, "results"},
-        {&session->halted, 2 * sizeof(cl_int), false, "a flag"},
+    const struct buffer buffers[] = {
+        {&session->gradients, session->model.parameter_count * sizeof(float), "gradients"},
+        {&session->results, 2 * WA_SESSION_SLOTS * sizeof(float), "results"},
+        {&session->halted, 2 * sizeof(cl_int), "a flag"},
     };
-    wa_status status = WA_OK;
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers && status == WA_OK; i++) {
-        status = wa_session_memory(session, buffers[i].bytes, buffers[i].per_lane, NULL,
-                                   buffers[i].what, buffers[i].memory);
+    wa_status status = wa_session_allocate_batch(session);
+    if (status == WA_OK) {
+        status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, false);
     }
-    if (session->plan) {
+    if (session->plan || session->spec.leader) {
         return status;
     }
     for (size_t i = 0; i < STAGINGS && status == WA_OK; i++) {
-        session->stagings[i].bytes = malloc(batch * (session->item_bytes + sizeof(uint32_t)));
+        session->stagings[i].bytes = malloc(batch * (session->item_bytes + session->target_bytes));
         if (!session->stagings[i].bytes) {
             status = wa_fail(session->err, WA_E_MEMORY, "out of memory");
         }
@@ -242,7 +238,10 @@ static wa_status allocate_steps(struct wa_session *session)
 static wa_status allocate(struct wa_session *session)
 {
     wa_status status = wa_rule_host_allocate(session);
-    return status == WA_OK ? allocate_steps(session) : status;
+    if (status == WA_OK) {
+        status = allocate_steps(session);
+    }
+    return status == WA_OK ? wa_session_sizes_allocate(session) : status;
 }
 
 static wa_status plan_memory(struct wa_session *session)
@@ -262,6 +261,13 @@ static void prebuild(struct wa_session *session)
     wa_programs_prebuild(session->engine->programs, specs, count);
 }
 
+wa_status wa_session_make_operations(struct wa_session *session)
+{
+    prebuild(session);
+    return wa_operations_create(session->engine, &session->model, &session->operations,
+                                session->err);
+}
+
 static wa_status build_session(struct wa_session *session)
 {
     uint64_t before = session->engine->bytes;
@@ -269,19 +275,28 @@ static wa_status build_session(struct wa_session *session)
     if (status == WA_OK) {
         status = check_services(session);
     }
+    if (status == WA_OK) {
+        status = check_targets(session);
+    }
     if (status != WA_OK) {
         return status;
     }
     uint32_t layers = session->model.layer_count;
     session->is_trained = calloc(layers, sizeof *session->is_trained);
+    session->is_state_trained = calloc(layers, sizeof *session->is_state_trained);
     session->has_gradient = calloc(layers, sizeof *session->has_gradient);
+    session->has_state_gradient = calloc(layers, sizeof *session->has_state_gradient);
     session->needs_dz = calloc(layers, sizeof *session->needs_dz);
     session->dz = calloc(layers, sizeof(cl_mem));
-    if (!session->is_trained || !session->has_gradient || !session->needs_dz || !session->dz) {
+    session->transports = calloc(layers, sizeof *session->transports);
+    if (!session->is_trained || !session->is_state_trained || !session->has_gradient ||
+        !session->has_state_gradient || !session->needs_dz || !session->dz ||
+        !session->transports) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
     for (uint32_t l = 0; l < layers; l++) {
         session->is_trained[l] = true;
+        session->is_state_trained[l] = session->model.layers[l].state_count > 0;
     }
     status = create_rule(session);
     if (status == WA_OK) {
@@ -291,9 +306,10 @@ static wa_status build_session(struct wa_session *session)
         status = plan(session);
     }
     if (status == WA_OK) {
-        prebuild(session);
-        status = wa_operations_create(session->engine, &session->model, &session->operations,
-                                      session->err);
+        status = wa_session_make_operations(session);
+    }
+    if (status == WA_OK) {
+        status = wa_session_sizes_create(session);
     }
     if (status == WA_OK) {
         status = plan_memory(session);
@@ -301,11 +317,11 @@ static wa_status build_session(struct wa_session *session)
     if (status == WA_OK) {
         status = allocate(session);
     }
-    if (status == WA_OK) {
+    if (status == WA_OK && !session->spec.is_observer) {
         status = wa_optimizer_host_create(session);
     }
-    if (status == WA_OK) {
-        status = list_tensors(session);
+    if (status == WA_OK && !session->spec.is_observer) {
+        status = wa_parameters_list(session);
     }
     session->planned_bytes = session->engine->bytes - before;
     return status;
@@ -338,14 +354,18 @@ void wa_session_destroy(struct wa_session *session)
     }
     struct wa_engine *engine = session->engine;
     (void)clFinish(engine->device->queue); /* what failed has been reported */
+    wa_session_destroy(session->pair);
+    wa_session_destroy(session->observer);
     if (session->rule) {
         session->spec.rule->plugin.rule->destroy(session->rule);
     }
     wa_optimizer_host_finish(session);
+    wa_session_sizes_finish(session);
     wa_rule_host_finish(session);
     cl_mem buffers[] = {session->images,    session->items,   session->labels,
                         session->gradients, session->results, session->halted};
-    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+    const size_t first = session->spec.leader ? 3 : 0; /* a follower's batch is its leader's */
+    for (size_t i = first; i < sizeof buffers / sizeof *buffers; i++) {
         wa_engine_release(engine, buffers[i]);
     }
     for (size_t i = 0; i < STAGINGS; i++) {
@@ -356,12 +376,16 @@ void wa_session_destroy(struct wa_session *session)
     }
     wa_operations_destroy(session->operations);
     wa_model_finish(&session->model);
+    free(session->architecture);
     wa_plugin_host_finish(&session->rule_plugin);
     wa_plugin_host_finish(&session->architecture_plugin);
     free(session->is_trained);
+    free(session->is_state_trained);
     free(session->has_gradient);
+    free(session->has_state_gradient);
     free(session->needs_dz);
     free(session->dz);
+    free((void *)session->transports);
     free(session->tensors);
     free(session);
 }
@@ -369,7 +393,7 @@ void wa_session_destroy(struct wa_session *session)
 /* ---- Steps ---------------------------------------------------------------------------------- */
 
 /* Later calls report into this call's error. */
-static void set_error(struct wa_session *session, struct wa_error *err)
+void wa_session_set_error(struct wa_session *session, struct wa_error *err)
 {
     session->err = err;
     wa_plugin_host_set_error(&session->rule_plugin, err);
@@ -378,7 +402,7 @@ static void set_error(struct wa_session *session, struct wa_error *err)
 
 /* Copies the batch into a staging area and enqueues its way to the device. There are a few areas, so
  * that this waits only when the device is that many steps behind. */
-static wa_status upload(struct wa_session *session, const void *items, const uint32_t *labels)
+static wa_status upload(struct wa_session *session, const struct wa_batch *batch)
 {
     struct staging *staging = &session->stagings[session->next_staging];
     session->next_staging = (session->next_staging + 1) % STAGINGS;
@@ -388,10 +412,10 @@ static wa_status upload(struct wa_session *session, const void *items, const uin
         (void)clReleaseEvent(staging->done);
         staging->done = NULL;
     }
-    size_t item_bytes = (size_t)session->spec.batch * session->item_bytes;
-    size_t label_bytes = (size_t)session->spec.batch * sizeof *labels;
-    memcpy(staging->bytes, items, item_bytes);
-    memcpy(staging->bytes + item_bytes, labels, label_bytes);
+    size_t item_bytes = (size_t)batch->count * session->item_bytes;
+    size_t target_bytes = (size_t)batch->count * session->target_bytes;
+    memcpy(staging->bytes, batch->items, item_bytes);
+    memcpy(staging->bytes + item_bytes, batch->targets, target_bytes);
     cl_command_queue queue = session->engine->device->queue;
     if (status == WA_OK) {
         status = WA_CL(session->err,
@@ -400,7 +424,7 @@ static wa_status upload(struct wa_session *session, const void *items, const uin
     }
     if (status == WA_OK) {
         status = WA_CL(session->err,
-                       clEnqueueWriteBuffer(queue, session->labels, CL_FALSE, 0, label_bytes,
+                       clEnqueueWriteBuffer(queue, session->labels, CL_FALSE, 0, target_bytes,
                                             staging->bytes + item_bytes, 0, NULL, &staging->done));
     }
     if (status == WA_OK) {
@@ -418,52 +442,74 @@ static wa_status check_slot(struct wa_session *session)
                          session->slot);
 }
 
-wa_status wa_session_train(struct wa_session *session, const void *items, const uint32_t *labels,
-                           uint64_t step, struct wa_error *err)
+static wa_status train(struct wa_session *session, const struct wa_batch *batch, uint64_t step)
 {
-    set_error(session, err);
-    uint64_t launches = session->engine->launches;
+    struct wa_error *err = session->err;
     int slot = session->slot;
-    wa_status status = check_slot(session);
+    wa_status status = upload(session, batch);
     if (status == WA_OK) {
-        status = upload(session, items, labels);
-    }
-    if (status == WA_OK) {
-        status = compute_update(session);
+        status = wa_session_compute_update(session);
     }
     if (status == WA_OK && session->slot != slot + 1) {
         status = wa_fail(err, WA_E_PLUGIN, "rule '%s' took %d output errors in a step, expected 1",
                          session->spec.rule->plugin.id, session->slot - slot);
     }
     if (status == WA_OK) {
-        status = wa_optimizer_host_apply(session, step);
+        status = wa_session_follow(session, step);
     }
     if (status == WA_OK) {
-        status = WA_CL(err, clFlush(session->engine->device->queue));
+        status = wa_optimizer_host_apply(session, step);
+    }
+    return status == WA_OK ? WA_CL(err, clFlush(session->engine->device->queue)) : status;
+}
+
+wa_status wa_session_train(struct wa_session *session, const struct wa_batch *batch, uint64_t step,
+                           struct wa_error *err)
+{
+    wa_session_set_error(session, err);
+    uint64_t launches = session->engine->launches;
+    int size = -1;
+    wa_status status = check_slot(session);
+    if (status == WA_OK) {
+        status = wa_session_sizes_find(session, batch->count, true, &size);
+    }
+    if (status == WA_OK) {
+        wa_session_sizes_swap(session, size);
+        status = train(session, batch, step);
+        wa_session_sizes_swap(session, size);
     }
     session->step_launches = session->engine->launches - launches;
-    set_error(session, NULL);
+    wa_session_set_error(session, NULL);
     return status;
 }
 
-wa_status wa_session_evaluate(struct wa_session *session, const void *items, const uint32_t *labels,
-                              struct wa_error *err)
+static wa_status evaluate(struct wa_session *session, const struct wa_batch *batch)
 {
-    set_error(session, err);
-    wa_status status = check_slot(session);
-    if (status == WA_OK) {
-        status = upload(session, items, labels);
-    }
+    wa_status status = upload(session, batch);
     if (status == WA_OK) {
         status = wa_rule_host_forward(session, session->live, session->live_tape);
     }
     if (status == WA_OK) {
         status = wa_rule_host_output_error(session, session->live_tape, session->error_delta);
     }
+    return status == WA_OK ? WA_CL(session->err, clFlush(session->engine->device->queue)) : status;
+}
+
+wa_status wa_session_evaluate(struct wa_session *session, const struct wa_batch *batch,
+                              struct wa_error *err)
+{
+    wa_session_set_error(session, err);
+    int size = -1;
+    wa_status status = check_slot(session);
     if (status == WA_OK) {
-        status = WA_CL(err, clFlush(session->engine->device->queue));
+        status = wa_session_sizes_find(session, batch->count, false, &size);
     }
-    set_error(session, NULL);
+    if (status == WA_OK) {
+        wa_session_sizes_swap(session, size);
+        status = evaluate(session, batch);
+        wa_session_sizes_swap(session, size);
+    }
+    wa_session_set_error(session, NULL);
     return status;
 }
 
@@ -483,6 +529,7 @@ wa_status wa_session_collect(struct wa_session *session,
     for (size_t i = 0; i < count && status == WA_OK; i++) {
         ret_results[i].loss = values[2 * i];
         ret_results[i].correct = values[2 * i + 1];
+        ret_results[i].items = session->slot_items[i];
     }
     return status;
 }
@@ -516,7 +563,7 @@ wa_status wa_session_first_bad_tensor(struct wa_session *session, char *ret_name
 {
     bool is_bad = false;
     wa_status status = WA_OK;
-    size_t parameters = 2u * session->model.layer_count;
+    size_t parameters = session->parameter_tensor_count;
     for (size_t i = 0; i < parameters && status == WA_OK; i++) {
         const struct wa_session_tensor *t = &session->tensors[i];
         status = is_buffer_bad(session, t->memory, t->offset, t->count, &is_bad, err);

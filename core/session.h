@@ -6,10 +6,19 @@
 #ifndef WALIGN_CORE_SESSION_H
 #define WALIGN_CORE_SESSION_H
 
+#include "batch.h"
 #include "engine.h"
 #include "model.h"
 #include "module.h"
 #include "plugin_host.h"
+
+enum { WA_SESSION_OTHER_BATCHES = 3 };
+
+/* Another size of batches than the usual one. */
+struct wa_session_batch {
+    int items;
+    bool is_trained; /* not only evaluated */
+};
 
 /* What a session is made of; all of it is borrowed and outlives the session. */
 struct wa_session_spec {
@@ -19,8 +28,14 @@ struct wa_session_spec {
     const char *config_folder;
     wa_dataset_info data; /* shape of items, classes, element, target offset */
     int batch;
+    /* Smaller batches that will come too, all different. */
+    struct wa_session_batch other_batches[WA_SESSION_OTHER_BATCHES];
+    size_t other_batch_count;
     uint32_t seed;
     bool is_standard; /* standard parameterization */
+    /* NULL, or the session whose batches and weights this one's rule works on (session_follow.c). */
+    struct wa_session *leader;
+    bool is_observer; /* a follower that only leaves its gradient: no weights of its own */
 };
 
 struct wa_session;
@@ -33,18 +48,18 @@ void wa_session_destroy(struct wa_session *session);
 /* Steps whose results may be outstanding; collect before there are more. */
 enum { WA_SESSION_SLOTS = 256 };
 
-/* Enqueues one training step of a whole batch: `items` [batch] as the dataset reads them, labels
- * [batch]. Both may be reused when the call returns. `step` counts from 1. */
-WA_MUST_CHECK wa_status wa_session_train(struct wa_session *session, const void *items,
-                                         const uint32_t *labels, uint64_t step,
-                                         struct wa_error *err);
+/* Enqueues one training step. The batch, of one of the sizes in the spec, may be reused when the call
+ * returns. `step` counts from 1. */
+WA_MUST_CHECK wa_status wa_session_train(struct wa_session *session, const struct wa_batch *batch,
+                                         uint64_t step, struct wa_error *err);
 
 /* Enqueues a forward pass with the loss and accuracy of a batch; changes nothing. */
-WA_MUST_CHECK wa_status wa_session_evaluate(struct wa_session *session, const void *items,
-                                            const uint32_t *labels, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_evaluate(struct wa_session *session,
+                                            const struct wa_batch *batch, struct wa_error *err);
 
 struct wa_session_result {
-    float loss, correct; /* of one batch, before its update */
+    float loss, correct; /* of one batch, before its update; correct: 0 where targets are values */
+    int items;           /* of that batch */
 };
 
 /* Waits, and takes the results of the train and evaluate calls since the last collect, in order. */
@@ -59,7 +74,7 @@ WA_MUST_CHECK wa_status wa_session_first_bad_tensor(struct wa_session *session, 
 
 /* A tensor of parameters or state, as checkpoints hold it. */
 struct wa_session_tensor {
-    char name[64];        /* "conv1.weight" */
+    char name[96];        /* "conv1.weight" */
     size_t shape[4];
     size_t dimensions;
     size_t count;         /* floats */
@@ -68,7 +83,8 @@ struct wa_session_tensor {
 };
 
 /* All tensors that a checkpoint keeps: weights and biases bottom to top, then the optimizer's state
- * ("state.<name>.<tensor>"). The array lives as long as the session. */
+ * ("state.<name>.<tensor>"), then the same of a pair ("align.<tensor>", "state.align.<name>.<tensor>").
+ * The array lives as long as the session, or until a pair is added. */
 const struct wa_session_tensor *wa_session_tensors(const struct wa_session *session,
                                                    size_t *ret_count);
 
@@ -78,6 +94,40 @@ WA_MUST_CHECK wa_status wa_session_read(struct wa_session *session,
 WA_MUST_CHECK wa_status wa_session_write(struct wa_session *session,
                                          const struct wa_session_tensor *tensor, const float *values,
                                          struct wa_error *err);
+
+/* ---- Followers: a second rule on the same batches ------------------------------------------------
+ *
+ * A follower's rule sees the weights of this session as its live ones, and runs in wa_session_train
+ * between this session's rule and optimizer: so both rules work on the same weights and batch, and
+ * nothing of this session's numbers changes. The session owns its followers. Add them right after
+ * create, while the weights are as drawn: W(0) of a follower is taken from them. `options` are
+ * borrowed, as those of the spec. */
+
+/* A second net, of weights that start alike and collect what `rule` computes from this net's error,
+ * through an optimizer of its own like this session's: the alignment pair. */
+WA_MUST_CHECK wa_status wa_session_add_pair(struct wa_session *session,
+                                            const struct wa_plugin_record *rule,
+                                            json_object *options, struct wa_error *err);
+
+/* A rule whose update this session's is compared with in the steps that are asked for. */
+WA_MUST_CHECK wa_status wa_session_add_observer(struct wa_session *session,
+                                                const struct wa_plugin_record *rule,
+                                                json_object *options, struct wa_error *err);
+
+/* The next train call runs the observer, too. */
+void wa_session_observe_next(struct wa_session *session);
+
+/* Angles in degrees by layer, NaN where there is none (a layer that is not trained, a zero vector). */
+struct wa_session_angles {
+    double update;   /* of the last observed step: between the two rules' weight gradients */
+    double feedback; /* now: between the live weights and those that carry the error down */
+    bool has_update, has_feedback; /* the layer is trained; it has transport weights of its own */
+};
+
+/* Waits. ret_angles [layer_count]. */
+WA_MUST_CHECK wa_status wa_session_measure_angles(struct wa_session *session,
+                                                  struct wa_session_angles *ret_angles,
+                                                  struct wa_error *err);
 
 const struct wa_model *wa_session_model(const struct wa_session *session);
 

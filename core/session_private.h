@@ -1,4 +1,4 @@
-/* Shared by session.c, rule_host.c and optimizer_host.c only. */
+/* Shared by session.c, rule_host.c, sequence.c, parameters.c and optimizer_host.c only. */
 #ifndef WALIGN_CORE_SESSION_PRIVATE_H
 #define WALIGN_CORE_SESSION_PRIVATE_H
 
@@ -12,6 +12,7 @@ struct wa_weights {
     struct wa_session *session;
     struct wa_weights *next;
     bool is_frozen;                  /* a copy of the live weights as drawn */
+    bool is_borrowed;                /* `memory` is the leader's */
     bool is_needed[2], is_arranged[2]; /* forward, backward */
     float *host;                     /* until everything is drawn */
     cl_mem memory, arranged[2];
@@ -48,6 +49,7 @@ struct wa_delta {
     bool is_pooled, is_error;
     bool needs_whole;
     cl_mem error, pooled, whole;
+    const struct wa_weights *carrier; /* of a sequence: carried the error down to the states */
 };
 
 struct optimizer {
@@ -60,6 +62,8 @@ struct optimizer {
     char (*state_names)[32];
     cl_mem state; /* [state][parameter] */
 };
+
+struct wa_sequence; /* sequence.c */
 
 enum { STAGINGS = 4 };
 
@@ -74,6 +78,9 @@ struct memory_plan {
     uint64_t largest_fixed, largest_lane; /* of one piece */
 };
 
+/* What changes with the size of a batch, for a size that is not at work; see session_sizes.c. */
+struct batch_size;
+
 struct wa_session {
     struct wa_session_spec spec;
     struct memory_plan *plan; /* while sizes are added up, else NULL */
@@ -81,6 +88,7 @@ struct wa_session {
     struct wa_model model;
     struct wa_operations *operations;
 
+    struct architecture_host *architecture;
     struct wa_plugin_host rule_plugin, architecture_plugin;
     wa_rule_host rule_table;
     void *rule;
@@ -96,22 +104,33 @@ struct wa_session {
     struct wa_tape *tapes;
     struct wa_feedback *feedbacks;
     struct wa_delta *deltas;
-    struct wa_weights *live;
+    struct wa_weights *live;    /* as the rule sees them */
+    struct wa_weights *trained; /* what the optimizer changes: `live`, but of a follower its own */
     struct wa_tape *live_tape; /* the one whose output error counts */
     struct wa_delta *error_delta;
-    bool *is_trained;
-    bool *has_gradient, *needs_dz; /* found by planning */
+    bool *is_trained, *is_state_trained;
+    bool *has_gradient, *has_state_gradient, *needs_dz; /* found by planning */
+    bool joins_two_nets; /* likewise: a gradient was of another tape than the transport */
+    struct wa_sequence *sequence; /* NULL: a network of layers */
+    const struct wa_weights **transports; /* by layer, found by planning; NULL: nothing goes down */
+
+    struct wa_session *pair, *observer; /* followers, or NULL */
+    bool observes_next;
 
     cl_mem images, items, labels, gradients, scratch, results, halted;
     cl_mem *dz; /* by layer; layers of one layout share one */
-    size_t item_bytes;
+    size_t item_bytes, target_bytes;
     struct staging stagings[STAGINGS];
     size_t next_staging;
     int slot;
+    int slot_items[WA_SESSION_SLOTS]; /* of the batch whose results go there */
     uint64_t step_launches, planned_bytes;
 
     struct wa_session_tensor *tensors;
-    size_t tensor_count;
+    size_t tensor_count, parameter_tensor_count; /* parameters come first */
+
+    struct batch_size *sizes; /* [spec.other_batch_count] */
+    bool only_evaluates;      /* the size at work needs no more than a forward pass */
 };
 
 /* session_memory.c: a device buffer of zeros, or of `data`; while session->plan is set it is only
@@ -122,10 +141,29 @@ WA_MUST_CHECK wa_status wa_session_memory(struct wa_session *session, size_t byt
 WA_MUST_CHECK wa_status wa_session_memory_check(struct wa_session *session,
                                                 const struct memory_plan *plan);
 
+/* session.c: the model for a size of batch, and the buffers of a step that change with it. */
+WA_MUST_CHECK wa_status wa_session_make_model(struct wa_session *session, int batch);
+WA_MUST_CHECK wa_status wa_session_make_operations(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_session_allocate_batch(struct wa_session *session);
+
+/* session_sizes.c: the other sizes of batches of spec.other_batches. A session works with one size;
+ * wa_session_sizes_swap puts all that belongs to another one in its place, and puts it back when it is
+ * called again. Create makes models and kernels, allocate the memory; finish takes what there is. */
+WA_MUST_CHECK wa_status wa_session_sizes_create(struct wa_session *session);
+WA_MUST_CHECK wa_status wa_session_sizes_allocate(struct wa_session *session);
+void wa_session_sizes_finish(struct wa_session *session);
+/* The place in `sizes` of batches of so many items; -1 for the usual one, WA_E_FAILED for others. */
+WA_MUST_CHECK wa_status wa_session_sizes_find(struct wa_session *session, int items,
+                                              bool is_trained, int *ret_place);
+void wa_session_sizes_swap(struct wa_session *session, int place); /* -1: does nothing */
+
 /* rule_host.c: the services of wa_rule_host and the handles behind them. */
 void wa_rule_host_init(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_draw(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_allocate(struct wa_session *session);
+/* The part of that which changes with the size of a batch; _release_batch frees it. */
+WA_MUST_CHECK wa_status wa_rule_host_allocate_batch(struct wa_session *session);
+void wa_rule_host_release_batch(struct wa_session *session);
 void wa_rule_host_finish(struct wa_session *session);
 /* The layout in which a layer's activity is kept: as the layer above reads it. Not of the top layer. */
 const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session, uint32_t layer);
@@ -135,8 +173,18 @@ WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
                                                   const struct wa_tape *tape,
                                                   struct wa_delta *delta);
 
+/* session.c, for followers */
+void wa_session_set_error(struct wa_session *session, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_compute_update(struct wa_session *session);
+
+/* session_follow.c: the followers' part of a training step. */
+WA_MUST_CHECK wa_status wa_session_follow(struct wa_session *session, uint64_t step);
+
 /* opencl_extension.c: what the rule's get_extension answers. */
 void wa_opencl_extension_init(struct wa_session *session);
+
+/* parameters.c: the tensors of weights sets and optimizer state, as checkpoints hold them. */
+WA_MUST_CHECK wa_status wa_parameters_list(struct wa_session *session);
 
 /* optimizer_host.c */
 WA_MUST_CHECK wa_status wa_optimizer_host_create(struct wa_session *session);

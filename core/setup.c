@@ -4,6 +4,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "schema.h"
+
 static const struct {
     const char *name;
     wa_kind kind;
@@ -19,7 +21,12 @@ const char *wa_setup_section_name(enum wa_section section)
     return sections[section].name;
 }
 
-static wa_status find_plugin(struct wa_setup *setup, enum wa_section section, struct wa_error *err)
+wa_kind wa_setup_section_kind(enum wa_section section)
+{
+    return sections[section].kind;
+}
+
+wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section, struct wa_error *err)
 {
     const char *name = sections[section].name;
     char path[64];
@@ -47,16 +54,64 @@ static wa_status find_plugin(struct wa_setup *setup, enum wa_section section, st
                                      &setup->options[section], err);
 }
 
-/* Options of the config's schema that this version cannot serve are refused, not ignored. */
-static wa_status check_unserved(const struct wa_config *config, struct wa_error *err)
+/* Where a default option stands, for messages: nowhere in the config. */
+static void no_place(const void *context, const char *path, char *ret_place, size_t size)
 {
-    static const char *const switches[] = {"log_angles", "alignment_pair"};
-    for (size_t i = 0; i < sizeof switches / sizeof *switches; i++) {
-        if (wa_config_get_boolean(config, switches[i])) {
-            return wa_config_fail(config, switches[i], err, "this version of walign cannot do that");
-        }
+    (void)context;
+    (void)snprintf(ret_place, size, "default options of %s", path);
+}
+
+/* A rule that core needs beside the config's, by its role, with the defaults of its options. */
+static wa_status find_role(struct wa_setup *setup, const char *key, uint64_t role,
+                           const char *role_name, const struct wa_plugin_record **ret_record,
+                           json_object **ret_options, struct wa_error *err)
+{
+    const struct wa_plugin_record *record = wa_registry_find_role(setup->registry, WA_KIND_RULE, role);
+    if (!record) {
+        return wa_config_fail(setup->config, key, err,
+                              "no rule plugin has the role %s: look at `walign plugins`, add its "
+                              "folder with --plugin-path",
+                              role_name);
     }
+    json_object *schema = NULL;
+    json_object *options = json_object_new_object();
+    wa_status status = options ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
+    if (status == WA_OK && record->plugin.options) {
+        const struct wa_schema_where where = {.place = no_place, .path = record->plugin.id};
+        status = wa_schema_parse(record->path, record->plugin.options, &schema, err);
+        if (status == WA_OK) {
+            status = wa_schema_apply(schema, options, &where, err);
+        }
+        (void)json_object_put(schema);
+    }
+    if (status != WA_OK) {
+        (void)json_object_put(options);
+        return status;
+    }
+    *ret_record = record;
+    *ret_options = options;
     return WA_OK;
+}
+
+/* "alignment_pair" and "log_angles" want rules of certain roles. */
+static wa_status find_followers(struct wa_setup *setup, struct wa_error *err)
+{
+    const uint64_t roles = setup->plugins[WA_SECTION_RULE]->plugin.roles;
+    wa_status status = WA_OK;
+    if (wa_config_get_boolean(setup->config, "alignment_pair")) {
+        if (!(roles & WA_ROLE_EXACT_GRADIENT)) {
+            return wa_config_fail(setup->config, "alignment_pair", err,
+                                  "expected a rule with the role exact_gradient, which the config's "
+                                  "rule does not have: `walign plugins` lists roles");
+        }
+        status = find_role(setup, "alignment_pair", WA_ROLE_FROZEN_GRADIENT, "frozen_gradient",
+                           &setup->pair_rule, &setup->pair_options, err);
+    }
+    if (status == WA_OK && wa_config_get_boolean(setup->config, "log_angles")) {
+        status = find_role(setup, "log_angles", WA_ROLE_EXACT_GRADIENT, "exact_gradient",
+                           &setup->observer_rule, &setup->observer_options, err);
+    }
+    return status;
 }
 
 static wa_status choose_convolution(struct wa_setup *setup, struct wa_error *err)
@@ -79,6 +134,9 @@ wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request 
     *setup = (struct wa_setup){0};
     wa_status status = wa_config_read(request->config_file, request->sets, request->set_count,
                                       &setup->config, err);
+    if (status == WA_OK && request->paths_from) {
+        status = wa_config_set_folder(setup->config, request->paths_from, err);
+    }
     if (status == WA_OK) {
         status = wa_registry_create(&setup->registry, err);
     }
@@ -87,9 +145,9 @@ wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request 
                                                  request->plugin_path_count, err);
     }
     for (int s = 0; s < WA_SECTION_COUNT && status == WA_OK; s++) {
-        status = find_plugin(setup, (enum wa_section)s, err);
+        status = wa_setup_find_plugin(setup, (enum wa_section)s, err);
     }
-    return status == WA_OK ? check_unserved(setup->config, err) : status;
+    return status == WA_OK ? find_followers(setup, err) : status;
 }
 
 static wa_status open_device(struct wa_setup *setup, const struct wa_setup_request *request,
@@ -114,6 +172,39 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
     return status;
 }
 
+static bool is_evaluated(const struct wa_config *config, const char *set)
+{
+    const json_object *wanted = wa_config_get(config, "evaluate");
+    bool is = false;
+    for (size_t i = 0; i < json_object_array_length(wanted); i++) {
+        is = is ||
+             strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), set) == 0;
+    }
+    return is;
+}
+
+/* Sizes of smaller last batches; one that is trained comes first and serves evaluation too. */
+static void add_other_batches(const struct wa_setup *setup, struct wa_session_spec *spec)
+{
+    const struct {
+        enum wa_set set;
+        bool is_wanted, is_trained;
+    } sets[] = {{WA_SET_TRAIN, true, true},
+                {WA_SET_VALIDATION, is_evaluated(setup->config, "validation"), false},
+                {WA_SET_TEST, is_evaluated(setup->config, "test"), false}};
+    for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
+        int items = wa_batches_rest(&setup->batches, sets[s].set);
+        bool is_there = items == 0 || !sets[s].is_wanted;
+        for (size_t i = 0; i < spec->other_batch_count; i++) {
+            is_there = is_there || spec->other_batches[i].items == items;
+        }
+        if (!is_there) {
+            spec->other_batches[spec->other_batch_count++] =
+                (struct wa_session_batch){.items = items, .is_trained = sets[s].is_trained};
+        }
+    }
+}
+
 wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
                        struct wa_error *err)
 {
@@ -126,7 +217,7 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         return status;
     }
     const char *parameterization = wa_config_get_string(setup->config, "parameterization");
-    const struct wa_session_spec spec = {
+    struct wa_session_spec spec = {
         .engine = &setup->engine,
         .architecture = setup->plugins[WA_SECTION_ARCHITECTURE],
         .rule = setup->plugins[WA_SECTION_RULE],
@@ -140,12 +231,23 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         .seed = setup->batches.seed,
         .is_standard = strcmp(parameterization, "standard") == 0,
     };
-    return wa_session_create(&spec, &setup->session, err);
+    add_other_batches(setup, &spec);
+    status = wa_session_create(&spec, &setup->session, err);
+    if (status == WA_OK && setup->pair_rule) {
+        status = wa_session_add_pair(setup->session, setup->pair_rule, setup->pair_options, err);
+    }
+    if (status == WA_OK && setup->observer_rule) {
+        status = wa_session_add_observer(setup->session, setup->observer_rule,
+                                         setup->observer_options, err);
+    }
+    return status;
 }
 
 void wa_setup_finish(struct wa_setup *setup)
 {
     wa_session_destroy(setup->session);
+    (void)json_object_put(setup->pair_options);
+    (void)json_object_put(setup->observer_options);
     wa_programs_destroy(setup->programs);
     wa_device_close(setup->device);
     wa_device_list_finish(&setup->devices);

@@ -8,6 +8,7 @@
 
 struct wa_setup_request {
     const char *config_file;
+    const char *paths_from; /* relative paths count from here; NULL: from the config's folder */
     const char *const *sets; /* --set path=value */
     size_t set_count;
     const char *device;      /* --device, or NULL */
@@ -24,6 +25,9 @@ struct wa_setup {
     struct wa_registry *registry;
     const struct wa_plugin_record *plugins[WA_SECTION_COUNT];
     json_object *options[WA_SECTION_COUNT];
+    /* Rules found by role for "alignment_pair" and "log_angles", or NULL; their default options. */
+    const struct wa_plugin_record *pair_rule, *observer_rule;
+    json_object *pair_options, *observer_options;
     struct wa_batches batches;
     struct wa_device_list devices;
     struct wa_device *device;
@@ -37,6 +41,10 @@ struct wa_setup {
 WA_MUST_CHECK wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request *request,
                                         struct wa_error *err);
 
+/* The part of it that finds and checks one section's plugin; config and registry are there. */
+WA_MUST_CHECK wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section,
+                                             struct wa_error *err);
+
 /* Then the dataset, the device and the session. */
 WA_MUST_CHECK wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
                                      struct wa_error *err);
@@ -45,5 +53,6 @@ void wa_setup_finish(struct wa_setup *setup);
 
 /* "dataset", "architecture", "rule", "optimizer": the config's sections. */
 const char *wa_setup_section_name(enum wa_section section);
+wa_kind wa_setup_section_kind(enum wa_section section);
 
 #endif

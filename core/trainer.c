@@ -8,10 +8,12 @@
 
 #include "checkpoint.h"
 #include "files.h"
+#include "loader.h"
 #include "log.h"
 #include "progress.h"
 #include "record.h"
 #include "run_description.h"
+#include "summary.h"
 
 static const double collect_seconds = 0.5; /* between looks at the losses */
 
@@ -22,9 +24,8 @@ struct trainer {
     struct wa_progress progress;
     struct wa_progress_bar bar;
     uint64_t epochs, step_limit, steps_per_epoch;
-    bool logs_steps, is_interrupted;
-    void *items;
-    uint32_t *labels;
+    bool logs_steps, logs_angles, is_interrupted;
+    struct wa_loader *loader;
     double collected_at, epoch_started_at;
     struct wa_session_result results[WA_SESSION_SLOTS];
     struct wa_error *err;
@@ -46,16 +47,37 @@ static wa_status diverged(struct trainer *t, uint64_t step)
                    wa_record_directory(t->record));
 }
 
+/* NaN where targets are values: there is nothing to count. */
+static double mean_accuracy(const struct trainer *t, double correct, uint64_t batches)
+{
+    const struct wa_batches *b = &t->setup.batches;
+    return b->info.target == WA_TARGET_CLASS ? correct / ((double)batches * b->batch) : (double)NAN;
+}
+
+static void add_accuracy(const struct trainer *t, json_object *line, const char *key, double correct,
+                         uint64_t batches)
+{
+    double accuracy = mean_accuracy(t, correct, batches);
+    if (!isnan(accuracy)) {
+        (void)json_object_object_add(line, key, wa_record_number(accuracy));
+    }
+}
+
+/* Batches weigh alike: what is right in a smaller one counts as if it were whole. */
+static double weighed_correct(const struct trainer *t, const struct wa_session_result *result)
+{
+    return (double)result->correct * t->setup.batches.batch / result->items;
+}
+
 static wa_status log_step(struct trainer *t, uint64_t step, const struct wa_session_result *result)
 {
     json_object *line = json_object_new_object();
     if (!line) {
         return wa_fail(t->err, WA_E_MEMORY, "out of memory");
     }
-    double batch = t->setup.batches.batch;
     (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)step));
     (void)json_object_object_add(line, "loss", wa_record_number((double)result->loss));
-    (void)json_object_object_add(line, "accuracy", wa_record_number((double)result->correct / batch));
+    add_accuracy(t, line, "accuracy", weighed_correct(t, result), 1);
     wa_status status = wa_record_append_step(t->record, line, t->err);
     (void)json_object_put(line);
     return status;
@@ -72,7 +94,7 @@ static wa_status collect_steps(struct trainer *t)
             return diverged(t, first + i);
         }
         t->progress.loss_sum += (double)t->results[i].loss;
-        t->progress.correct_sum += (double)t->results[i].correct;
+        t->progress.correct_sum += weighed_correct(t, &t->results[i]);
         if (t->logs_steps) {
             status = log_step(t, first + i, &t->results[i]);
         }
@@ -82,11 +104,6 @@ static wa_status collect_steps(struct trainer *t)
 }
 
 /* ---- An epoch ------------------------------------------------------------------------------- */
-
-static double mean_accuracy(const struct trainer *t, double correct, uint64_t batches)
-{
-    return correct / ((double)batches * t->setup.batches.batch);
-}
 
 static bool is_stopped(const struct trainer *t)
 {
@@ -101,10 +118,15 @@ static bool is_at_limit(const struct trainer *t)
 static wa_status train_step(struct trainer *t)
 {
     struct wa_progress *p = &t->progress;
-    wa_status status = wa_batches_read(&t->setup.batches, WA_SET_TRAIN, p->step_in_epoch, t->items,
-                                       t->labels, t->err);
+    const struct wa_batch *batch = NULL;
+    wa_status status = wa_loader_next(t->loader, &batch, t->err);
+    /* The last batch of an epoch is the one whose angles are told. */
+    if (t->logs_angles &&
+        (p->step_in_epoch + 1 == t->steps_per_epoch || p->step + 1 == t->step_limit)) {
+        wa_session_observe_next(t->setup.session);
+    }
     if (status == WA_OK) {
-        status = wa_session_train(t->setup.session, t->items, t->labels, p->step + 1, t->err);
+        status = wa_session_train(t->setup.session, batch, p->step + 1, t->err);
     }
     if (status == WA_OK) {
         p->step++;
@@ -113,11 +135,23 @@ static wa_status train_step(struct trainer *t)
     return status;
 }
 
+/* Behind the last batch that this epoch trains. */
+static uint64_t last_batch(const struct trainer *t)
+{
+    const struct wa_progress *p = &t->progress;
+    uint64_t left = is_at_limit(t) ? 0 : t->steps_per_epoch - p->step_in_epoch;
+    if (left > 0 && t->step_limit && t->step_limit - p->step < left) {
+        left = t->step_limit - p->step;
+    }
+    return p->step_in_epoch + left;
+}
+
 static wa_status train_epoch(struct trainer *t)
 {
     struct wa_progress *p = &t->progress;
     wa_status status = WA_OK;
     uint64_t pending = 0;
+    wa_loader_start(t->loader, WA_SET_TRAIN, p->step_in_epoch, last_batch(t));
     while (status == WA_OK && p->step_in_epoch < t->steps_per_epoch && !is_at_limit(t)) {
         if (is_stopped(t)) {
             t->is_interrupted = true;
@@ -134,10 +168,11 @@ static wa_status train_epoch(struct trainer *t)
                              mean_accuracy(t, p->correct_sum, p->step_in_epoch));
         }
     }
+    wa_loader_stop(t->loader);
     return status == WA_OK ? collect_steps(t) : status;
 }
 
-/* Mean loss and accuracy of a set's whole batches; nothing where there are none. */
+/* Mean loss and accuracy of a set's batches; nothing where there are none. */
 static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *loss_key,
                               const char *accuracy_key, json_object *line)
 {
@@ -146,12 +181,14 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
     double loss = 0;
     double correct = 0;
     wa_status status = WA_OK;
+    wa_loader_start(t->loader, set, 0, batches);
     for (uint64_t i = 0; i < batches && status == WA_OK;) {
         uint64_t end = i + WA_SESSION_SLOTS < batches ? i + WA_SESSION_SLOTS : batches;
         for (; i < end && status == WA_OK; i++) {
-            status = wa_batches_read(&t->setup.batches, set, i, t->items, t->labels, t->err);
+            const struct wa_batch *batch = NULL;
+            status = wa_loader_next(t->loader, &batch, t->err);
             if (status == WA_OK) {
-                status = wa_session_evaluate(session, t->items, t->labels, t->err);
+                status = wa_session_evaluate(session, batch, t->err);
             }
         }
         size_t count = 0;
@@ -160,13 +197,13 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
         }
         for (size_t k = 0; k < count && status == WA_OK; k++) {
             loss += (double)t->results[k].loss;
-            correct += (double)t->results[k].correct;
+            correct += weighed_correct(t, &t->results[k]);
         }
     }
+    wa_loader_stop(t->loader);
     if (status == WA_OK && batches > 0) {
         (void)json_object_object_add(line, loss_key, wa_record_number(loss / (double)batches));
-        (void)json_object_object_add(line, accuracy_key,
-                                     wa_record_number(mean_accuracy(t, correct, batches)));
+        add_accuracy(t, line, accuracy_key, correct, batches);
         if (!isfinite(loss)) {
             status = diverged(t, t->progress.step);
         }
@@ -204,6 +241,30 @@ static wa_status evaluate(struct trainer *t, json_object *line)
     return status;
 }
 
+/* "angle_update.<layer>" and "angle_feedback.<layer>", degrees; null where an angle has no value. */
+static wa_status add_angles(struct trainer *t, json_object *line)
+{
+    const struct wa_model *model = wa_session_model(t->setup.session);
+    struct wa_session_angles *angles = calloc(model->layer_count, sizeof *angles);
+    if (!angles) {
+        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    }
+    wa_status status = wa_session_measure_angles(t->setup.session, angles, t->err);
+    for (uint32_t l = 0; l < model->layer_count && status == WA_OK; l++) {
+        char key[64];
+        if (angles[l].has_update) {
+            (void)snprintf(key, sizeof key, "angle_update.%s", model->layers[l].name);
+            (void)json_object_object_add(line, key, wa_record_number(angles[l].update));
+        }
+        if (angles[l].has_feedback) {
+            (void)snprintf(key, sizeof key, "angle_feedback.%s", model->layers[l].name);
+            (void)json_object_object_add(line, key, wa_record_number(angles[l].feedback));
+        }
+    }
+    free(angles);
+    return status;
+}
+
 static void write_summary(const json_object *line, char *text, size_t size)
 {
     static const char *const keys[] = {"validation_accuracy", "test_accuracy"};
@@ -232,8 +293,11 @@ static wa_status report_epoch(struct trainer *t)
     (void)json_object_object_add(line, "epoch", json_object_new_int64((int64_t)p->epoch + 1));
     (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)p->step));
     (void)json_object_object_add(line, "train_loss", wa_record_number(loss));
-    (void)json_object_object_add(line, "train_accuracy", wa_record_number(accuracy));
+    add_accuracy(t, line, "train_accuracy", p->correct_sum, p->step_in_epoch);
     wa_status status = evaluate(t, line);
+    if (status == WA_OK && t->logs_angles) {
+        status = add_angles(t, line);
+    }
     if (status == WA_OK) {
         double seconds = wa_progress_now() - t->epoch_started_at;
         (void)json_object_object_add(line, "seconds",
@@ -409,7 +473,7 @@ static void warn_of_small_sets(const struct trainer *t)
     } sets[] = {{"validation", b->validation_items}, {"test", b->test_items}};
     for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
         if (sets[i].items > 0 && sets[i].items < (uint64_t)b->batch &&
-            is_evaluated(t, sets[i].name)) {
+            !b->info.trains_smaller_last_batch && is_evaluated(t, sets[i].name)) {
             wa_log(WA_LOG_WARNING, "the %s set of %llu items holds no whole batch of %d, ignoring",
                    sets[i].name, (unsigned long long)sets[i].items, b->batch);
         }
@@ -423,12 +487,8 @@ static wa_status prepare(struct trainer *t)
     t->epochs = (uint64_t)wa_config_get_integer(config, "epochs");
     t->step_limit = (uint64_t)wa_config_get_integer(config, "steps");
     t->steps_per_epoch = wa_batches_count(b, WA_SET_TRAIN);
+    t->logs_angles = wa_config_get_boolean(config, "log_angles");
     t->logs_steps = wa_config_get_boolean(config, "log_steps");
-    t->items = malloc((size_t)b->batch * b->item_bytes);
-    t->labels = calloc((size_t)b->batch, sizeof *t->labels);
-    if (!t->items || !t->labels) {
-        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
-    }
     warn_of_small_sets(t);
     uint64_t total = t->epochs * t->steps_per_epoch;
     t->bar = (struct wa_progress_bar){
@@ -437,7 +497,9 @@ static wa_status prepare(struct trainer *t)
         .steps_per_epoch = t->steps_per_epoch,
         .total_steps = t->step_limit && t->step_limit < total ? t->step_limit : total,
         .batch = (uint64_t)b->batch};
-    return WA_OK;
+    unsigned threads = 1;
+    wa_status status = wa_loader_threads(&threads, t->err);
+    return status == WA_OK ? wa_loader_create(b, threads, &t->loader, t->err) : status;
 }
 
 static wa_status run(struct trainer *t)
@@ -469,8 +531,13 @@ static wa_status run(struct trainer *t)
             wa_log(WA_LOG_INFO, "resumed after step %llu", (unsigned long long)t->progress.step);
         }
     }
+    bool was_finished = t->progress.is_finished;
     status = run_epochs(t);
     wa_progress_end(&t->bar);
+    if (status == WA_OK && t->setup.batches.info.has_chance_output) {
+        status = wa_summary_write(wa_record_directory(t->record), &t->setup.batches,
+                                  t->request->quiet || was_finished, t->err);
+    }
     return status;
 }
 
@@ -484,9 +551,8 @@ wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_err
     t->err = err;
     wa_status status = run(t);
     wa_record_close(t->record);
+    wa_loader_destroy(t->loader);
     wa_setup_finish(&t->setup);
-    free(t->items);
-    free(t->labels);
     free(t);
     return status;
 }

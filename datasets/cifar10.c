@@ -208,12 +208,22 @@ static wa_status cifar10_open(const wa_dataset_host *host, void **ret_self,
     return WA_OK;
 }
 
+static const wa_download downloads[] = {
+    {.struct_size = sizeof downloads[0],
+     .address = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+     .size_bytes = 170052171,
+     .sha256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
+     .unpacks_to = "cifar-10-batches-bin"},
+};
+
 static const wa_dataset_ops ops = {
     .struct_size = sizeof ops,
     .default_validation = 5000,
     .open = cifar10_open,
     .close = wa_files_close_set,
     .read = wa_files_read_item,
+    .downloads = downloads,
+    .download_count = sizeof downloads / sizeof *downloads,
 };
 
 static const wa_plugin cifar10 = {

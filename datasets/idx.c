@@ -453,13 +453,59 @@ static wa_status idx_open(const wa_dataset_host *host, void **ret_self, wa_datas
     return WA_OK;
 }
 
-static const wa_dataset_ops ops = {
-    .struct_size = sizeof ops,
-    .default_validation = 5000,
-    .open = idx_open,
-    .close = wa_files_close_set,
-    .read = wa_files_read_item,
+/* Official addresses, sizes and checksums. */
+#define MNIST_BASE "https://storage.googleapis.com/cvdf-datasets/mnist/"
+#define KMNIST_BASE "http://codh.rois.ac.jp/kmnist/dataset/kmnist/"
+#define FASHION_MNIST_BASE "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
+#define DOWNLOAD(base, name, bytes, hash)                                                          \
+    {                                                                                              \
+        .struct_size = sizeof(wa_download), .address = base name, .size_bytes = (bytes),           \
+        .sha256 = (hash)                                                                           \
+    }
+
+static const wa_download mnist_downloads[] = {
+    DOWNLOAD(MNIST_BASE, "train-images-idx3-ubyte.gz", 9912422,
+             "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"),
+    DOWNLOAD(MNIST_BASE, "train-labels-idx1-ubyte.gz", 28881,
+             "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"),
+    DOWNLOAD(MNIST_BASE, "t10k-images-idx3-ubyte.gz", 1648877,
+             "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6"),
+    DOWNLOAD(MNIST_BASE, "t10k-labels-idx1-ubyte.gz", 4542,
+             "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6"),
 };
+
+static const wa_download kmnist_downloads[] = {
+    DOWNLOAD(KMNIST_BASE, "train-images-idx3-ubyte.gz", 18165135,
+             "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4"),
+    DOWNLOAD(KMNIST_BASE, "train-labels-idx1-ubyte.gz", 29497,
+             "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17"),
+    DOWNLOAD(KMNIST_BASE, "t10k-images-idx3-ubyte.gz", 3041136,
+             "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5"),
+    DOWNLOAD(KMNIST_BASE, "t10k-labels-idx1-ubyte.gz", 5120,
+             "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c"),
+};
+
+static const wa_download fashion_mnist_downloads[] = {
+    DOWNLOAD(FASHION_MNIST_BASE, "train-images-idx3-ubyte.gz", 26421880,
+             "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84"),
+    DOWNLOAD(FASHION_MNIST_BASE, "train-labels-idx1-ubyte.gz", 29515,
+             "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845"),
+    DOWNLOAD(FASHION_MNIST_BASE, "t10k-images-idx3-ubyte.gz", 4422102,
+             "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073"),
+    DOWNLOAD(FASHION_MNIST_BASE, "t10k-labels-idx1-ubyte.gz", 5148,
+             "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
+};
+
+#define IDX_OPS(files)                                                                             \
+    {                                                                                              \
+        .struct_size = sizeof(wa_dataset_ops), .default_validation = 5000, .open = idx_open,       \
+        .close = wa_files_close_set, .read = wa_files_read_item, .downloads = (files),             \
+        .download_count = sizeof(files) / sizeof *(files)                                          \
+    }
+
+static const wa_dataset_ops mnist_ops = IDX_OPS(mnist_downloads);
+static const wa_dataset_ops kmnist_ops = IDX_OPS(kmnist_downloads);
+static const wa_dataset_ops fashion_mnist_ops = IDX_OPS(fashion_mnist_downloads);
 
 static const wa_plugin mnist = {
     .struct_size = sizeof mnist,
@@ -469,7 +515,7 @@ static const wa_plugin mnist = {
     .summary = "handwritten digits, 10 classes, from idx files",
     .reference = "LeCun, Bottou, Bengio & Haffner, Proceedings of the IEEE 86(11), 1998",
     .options = options,
-    .dataset = &ops,
+    .dataset = &mnist_ops,
 };
 
 static const wa_plugin kmnist = {
@@ -480,7 +526,7 @@ static const wa_plugin kmnist = {
     .summary = "cursive Japanese characters (Kuzushiji-MNIST), 10 classes, from idx files",
     .reference = "Clanuwat et al., arXiv 1812.01718",
     .options = options,
-    .dataset = &ops,
+    .dataset = &kmnist_ops,
 };
 
 static const wa_plugin fashion_mnist = {
@@ -491,7 +537,7 @@ static const wa_plugin fashion_mnist = {
     .summary = "articles of clothing, 10 classes, from idx files",
     .reference = "Xiao, Rasul & Vollgraf, arXiv 1708.07747",
     .options = options,
-    .dataset = &ops,
+    .dataset = &fashion_mnist_ops,
 };
 
 static const wa_plugin *const plugins[] = {&mnist, &kmnist, &fashion_mnist};

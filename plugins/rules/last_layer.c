@@ -1,4 +1,5 @@
-/* Rule "last-layer": only the readout learns, on the random features below it. */
+/* Rule "last-layer": only the readout learns, on the random features below it; and, in networks that
+ * train an initial state, that state, by the error that goes down to it through what is not trained. */
 #include <stdlib.h>
 
 #include "walign/plugin.h"
@@ -36,6 +37,16 @@ static wa_status create(const wa_rule_host *host, void **ret_self)
     return WA_OK;
 }
 
+/* The readout, or a layer below whose initial state is trained. */
+static uint32_t lowest_trained(const wa_net *net)
+{
+    uint32_t lowest = 0;
+    while (lowest + 1 < net->layer_count && !net->layers[lowest].trains_initial_state) {
+        lowest++;
+    }
+    return lowest;
+}
+
 static wa_status compute_update(void *instance)
 {
     struct last_layer *self = instance;
@@ -44,12 +55,18 @@ static wa_status compute_update(void *instance)
     if (status == WA_OK) {
         status = host->output_error(host, self->tape, self->delta);
     }
-    const wa_backward top = {.struct_size = sizeof top,
-                             .layer = host->net->layer_count - 1,
-                             .delta = self->delta,
-                             .transport_tape = self->tape,
-                             .gradient_tape = self->tape};
-    return status == WA_OK ? host->backward(host, &top) : status;
+    uint32_t top = host->net->layer_count - 1;
+    uint32_t lowest = lowest_trained(host->net);
+    for (uint32_t l = host->net->layer_count; l-- > lowest && status == WA_OK;) {
+        const wa_backward down = {.struct_size = sizeof down,
+                                  .layer = l,
+                                  .delta = self->delta,
+                                  .transport_tape = self->tape,
+                                  .transport = lowest < top ? host->live : NULL,
+                                  .gradient_tape = l == top ? self->tape : NULL};
+        status = host->backward(host, &down);
+    }
+    return status;
 }
 
 static const wa_rule_ops ops = {.struct_size = sizeof ops,

@@ -76,7 +76,14 @@ json_object *wa_golden_config(const json_object *golden_case, const char *optimi
 {
     json_object *config = json_object_new_object();
     assert_non_null(config);
-    (void)section(config, "rule", wa_golden_text(golden_case, "rule"));
+    json_object *rule = section(config, "rule", wa_golden_text(golden_case, "rule"));
+    json_object *options = NULL;
+    if (json_object_object_get_ex(golden_case, "rule_options", &options)) {
+        json_object_object_foreach(options, name, value)
+        {
+            (void)json_object_object_add(rule, name, json_object_get(value));
+        }
+    }
     copy(section(config, "optimizer", optimizer), golden_case, "learning_rate");
     copy(config, golden_case, "parameterization");
     copy(config, golden_case, "batch");

@@ -32,7 +32,7 @@ static const struct tolerance adam_tolerance = {.loss = 1e-3, .delta_norm = 1e-2
 struct golden_case {
     struct wa_tested_program *tested;
     json_object *golden;
-    bool is_adam;
+    bool is_adam, is_sequence;
     struct tolerance tolerance;
     struct wa_safetensors *initial, *last;
 };
@@ -42,6 +42,12 @@ static int set_up(void **state)
     struct golden_case *c = calloc(1, sizeof *c);
     assert_non_null(c);
     c->golden = wa_golden_read(*state);
+    c->is_sequence = strcmp(wa_golden_text(c->golden, "architecture"), "rnn") == 0;
+    if (c->is_sequence) {
+        /* what these cases take for granted */
+        (void)json_object_object_add(c->golden, "optimizer", json_object_new_string("sgd"));
+        (void)json_object_object_add(c->golden, "parameterization", json_object_new_string("ntk"));
+    }
     c->is_adam = strcmp(wa_golden_text(c->golden, "optimizer"), "adam") == 0;
     c->tolerance = c->is_adam ? adam_tolerance : sgd_tolerance;
     void *tested = NULL;
@@ -118,6 +124,22 @@ static void write_config(const struct golden_case *c)
     (void)json_object_put(config);
 }
 
+/* Data, their order and the order of the batches are the dataset's and the run's own. */
+static void write_sequence_config(const struct golden_case *c)
+{
+    json_object *config = wa_golden_config(c->golden, "sgd");
+    json_object *architecture = json_tokener_parse("{\"plugin\": \"rnn\"}");
+    (void)json_object_object_add(architecture, "width",
+                                 json_object_get(wa_golden_get(c->golden, "width")));
+    (void)json_object_object_add(config, "dataset", json_tokener_parse("{\"plugin\": \"add\"}"));
+    (void)json_object_object_add(config, "architecture", architecture);
+    (void)json_object_object_add(config, "epochs", json_object_new_int(1));
+    (void)json_object_object_add(config, "steps",
+                                 json_object_get(wa_golden_get(c->golden, "steps")));
+    wa_golden_write_config(c->tested, "case.json", config);
+    (void)json_object_put(config);
+}
+
 static struct wa_safetensors *read_checkpoint(const struct golden_case *c, const char *name)
 {
     struct wa_safetensors *file = NULL;
@@ -130,11 +152,15 @@ static struct wa_safetensors *read_checkpoint(const struct golden_case *c, const
 
 static void train(struct golden_case *c)
 {
-    const json_object *labels = wa_golden_get(c->golden, "labels");
-    size_t items = json_object_array_length(labels);
-    write_images(c, items);
-    write_labels(c, labels, items);
-    write_config(c);
+    if (c->is_sequence) {
+        write_sequence_config(c);
+    } else {
+        const json_object *labels = wa_golden_get(c->golden, "labels");
+        size_t items = json_object_array_length(labels);
+        write_images(c, items);
+        write_labels(c, labels, items);
+        write_config(c);
+    }
     assert_int_equal(WA_TESTED_RUN(c->tested, "train", "case.json", "--out", "run", "--quiet"), 0);
     assert_string_equal(c->tested->errors, "");
     c->initial = read_checkpoint(c, "run/checkpoints/epoch-0000.safetensors");
@@ -249,7 +275,8 @@ static void test_case(void **state)
 static int is_case(const struct dirent *entry)
 {
     const char *name = entry->d_name;
-    return strstr(name, "-cnn-") && (strstr(name, "-sgd.json") || strstr(name, "-adam.json"));
+    return (strstr(name, "-cnn-") || strstr(name, "-rnn-")) &&
+           (strstr(name, "-sgd.json") || strstr(name, "-adam.json"));
 }
 
 int main(void)

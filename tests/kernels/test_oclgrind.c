@@ -130,7 +130,8 @@ static void step(struct wa_fixture *fixture, const struct wa_session_shape *shap
                             : (void *)wa_fixture_random(fixture, values * (size_t)shape->batch);
     wa_session_open(fixture, shape, &test);
     assert_true(isfinite(wa_session_steps(&test, items, labels, 1, 2)) != 0);
-    WA_FIXTURE_CHECK(fixture, wa_session_evaluate(test.session, items, labels, &fixture->err));
+    const struct wa_batch batch = {.count = shape->batch, .items = items, .targets = labels};
+    WA_FIXTURE_CHECK(fixture, wa_session_evaluate(test.session, &batch, &fixture->err));
     WA_FIXTURE_CHECK(fixture, wa_session_collect(test.session, results, &count, &fixture->err));
     assert_true(isfinite(results[0].loss) != 0);
     wa_session_close(&test);

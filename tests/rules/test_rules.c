@@ -314,8 +314,9 @@ static void test_evaluation_changes_nothing(void **state)
     run_steps(fixture, &shape, 2, &trace);
     struct wa_session_result results[WA_SESSION_SLOTS];
     size_t count = 0;
-    WA_FIXTURE_CHECK(fixture, wa_session_evaluate(trace.test.session, trace.images, trace.labels,
-                                                  &fixture->err));
+    const struct wa_batch batch = {
+        .count = shape.batch, .items = trace.images, .targets = trace.labels};
+    WA_FIXTURE_CHECK(fixture, wa_session_evaluate(trace.test.session, &batch, &fixture->err));
     WA_FIXTURE_CHECK(fixture, wa_session_collect(trace.test.session, results, &count,
                                                  &fixture->err));
     assert_int_equal(count, 1);

@@ -112,9 +112,10 @@ double wa_session_steps(struct wa_session_under_test *test, const void *items,
     struct wa_fixture *fixture = test->fixture;
     struct wa_session_result results[WA_SESSION_SLOTS];
     size_t count = 0;
+    const struct wa_batch batch = {
+        .count = wa_session_model(test->session)->batch, .items = items, .targets = labels};
     for (uint64_t step = first; step <= last; step++) {
-        WA_FIXTURE_CHECK(fixture,
-                         wa_session_train(test->session, items, labels, step, &fixture->err));
+        WA_FIXTURE_CHECK(fixture, wa_session_train(test->session, &batch, step, &fixture->err));
     }
     WA_FIXTURE_CHECK(fixture, wa_session_collect(test->session, results, &count, &fixture->err));
     assert_int_equal(count, last - first + 1);

@@ -40,6 +40,7 @@ SAME(WA_LOG_PLUGIN_MISBEHAVING, 5);
 
 SAME(WA_LAYER_CONVOLUTION, 1);
 SAME(WA_LAYER_RECURRENT, 2);
+SAME(WA_LAYER_DENSE, 3);
 
 SAME(WA_INPUT_AS_IS, 1);
 SAME(WA_INPUT_POOLED, 2);
@@ -112,7 +113,13 @@ AT(wa_host, option_length, 80);
 AT(wa_host, option_integer_at, 88);
 AT(wa_host, get_extension, 96);
 
-SIZE(wa_layer, 72);
+SIZE(wa_tensor_names, 32);
+AT(wa_tensor_names, input_weight, 0);
+AT(wa_tensor_names, weight, 8);
+AT(wa_tensor_names, bias, 16);
+AT(wa_tensor_names, initial_state, 24);
+
+SIZE(wa_layer, 104);
 AT(wa_layer, struct_size, 0);
 AT(wa_layer, name, 8);
 AT(wa_layer, kind, 16);
@@ -129,6 +136,7 @@ AT(wa_layer, out_channels, 56);
 AT(wa_layer, out_height, 60);
 AT(wa_layer, out_width, 64);
 AT(wa_layer, trains_initial_state, 68);
+AT(wa_layer, tensors, 72);
 
 SIZE(wa_net, 32);
 AT(wa_net, struct_size, 0);
@@ -146,7 +154,7 @@ AT(wa_backward, transport_tape, 16);
 AT(wa_backward, transport, 24);
 AT(wa_backward, gradient_tape, 32);
 
-SIZE(wa_rule_host, 128);
+SIZE(wa_rule_host, 136);
 AT(wa_rule_host, struct_size, 0);
 AT(wa_rule_host, base, 8);
 AT(wa_rule_host, net, 16);
@@ -163,6 +171,7 @@ AT(wa_rule_host, forward, 96);
 AT(wa_rule_host, output_error, 104);
 AT(wa_rule_host, backward, 112);
 AT(wa_rule_host, feed_back, 120);
+AT(wa_rule_host, set_state_trained, 128);
 
 SIZE(wa_rule_ops, 48);
 AT(wa_rule_ops, struct_size, 0);
@@ -186,7 +195,7 @@ SIZE(wa_architecture_ops, 16);
 AT(wa_architecture_ops, struct_size, 0);
 AT(wa_architecture_ops, build, 8);
 
-SIZE(wa_dataset_info, 64);
+SIZE(wa_dataset_info, 80);
 AT(wa_dataset_info, struct_size, 0);
 AT(wa_dataset_info, height, 4);
 AT(wa_dataset_info, width, 8);
@@ -200,11 +209,16 @@ AT(wa_dataset_info, trains_smaller_last_batch, 36);
 AT(wa_dataset_info, train_items, 40);
 AT(wa_dataset_info, validation_items, 48);
 AT(wa_dataset_info, test_items, 56);
+AT(wa_dataset_info, shuffles_evaluation, 64);
+AT(wa_dataset_info, has_chance_output, 65);
+AT(wa_dataset_info, chance_output, 68);
+AT(wa_dataset_info, reads_on_demand, 72);
 
-SIZE(wa_dataset_host, 24);
+SIZE(wa_dataset_host, 32);
 AT(wa_dataset_host, struct_size, 0);
 AT(wa_dataset_host, base, 8);
 AT(wa_dataset_host, data_dir, 16);
+AT(wa_dataset_host, draw_uniform, 24);
 
 SIZE(wa_read, 48);
 AT(wa_read, struct_size, 0);
@@ -215,12 +229,21 @@ AT(wa_read, seed, 24);
 AT(wa_read, ret_item, 32);
 AT(wa_read, ret_target, 40);
 
-SIZE(wa_dataset_ops, 40);
+SIZE(wa_download, 40);
+AT(wa_download, struct_size, 0);
+AT(wa_download, address, 8);
+AT(wa_download, size_bytes, 16);
+AT(wa_download, sha256, 24);
+AT(wa_download, unpacks_to, 32);
+SIZE(wa_dataset_ops, 64);
 AT(wa_dataset_ops, struct_size, 0);
 AT(wa_dataset_ops, default_validation, 8);
 AT(wa_dataset_ops, open, 16);
 AT(wa_dataset_ops, close, 24);
 AT(wa_dataset_ops, read, 32);
+AT(wa_dataset_ops, downloads, 40);
+AT(wa_dataset_ops, download_count, 48);
+AT(wa_dataset_ops, how_to_get, 56);
 
 SIZE(wa_update, 48);
 AT(wa_update, struct_size, 0);

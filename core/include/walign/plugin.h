@@ -114,7 +114,12 @@ typedef struct wa_delta wa_delta;         /* error on its way down, at some laye
 
 typedef enum wa_layer_kind {
     WA_LAYER_CONVOLUTION = 1, /* k x k, SAME padding; k = 1 on 1 x 1 images is a dense layer */
-    WA_LAYER_RECURRENT = 2    /* state from step to step with one weight matrix */
+    /* State from step to step with one weight matrix: rows of the items are steps in time. Adds
+     * x W_in/sqrt(in) + s W/sqrt(out) + b; of a state of its own it reads the step before. */
+    WA_LAYER_RECURRENT = 2,
+    /* All inputs to all outputs, on 1 x 1 images or flattened ones; above a recurrent layer, at each
+     * step. Its weights have two dimensions. */
+    WA_LAYER_DENSE = 3
 } wa_layer_kind;
 
 typedef enum wa_layer_input {
@@ -138,6 +143,8 @@ typedef enum wa_activation { WA_ACTIVATION_NONE = 1, WA_ACTIVATION_RELU = 2 } wa
 typedef enum wa_join {
     WA_JOIN_BEFORE_ACTIVATION = 1,
     WA_JOIN_AFTER_ACTIVATION = 2,
+    /* The live net reads the layer below as if it were constant: the layer's own weights learn from
+     * the gradient's tape, but what it sends down reaches the net of the transport alone. */
     WA_JOIN_NONE = 3
 } wa_join;
 
@@ -146,6 +153,12 @@ typedef enum wa_join {
 #define WA_SERVICE_DIRECT_FEEDBACK ((uint64_t)2)   /* error straight to a hidden layer (dfa) */
 #define WA_SERVICE_TWO_TAPES ((uint64_t)4) /* transport and gradient from different tapes */
 #define WA_SERVICE_LAYERWISE_ERROR ((uint64_t)8) /* a delta may enter at any layer */
+
+/* What a layer's tensors are called in checkpoints; NULL: "<layer>.input_weight", "<layer>.weight",
+ * "<layer>.bias", "<layer>.initial_state". Only recurrent layers have the first and the last. */
+typedef struct wa_tensor_names {
+    const char *input_weight, *weight, *bias, *initial_state;
+} wa_tensor_names;
 
 typedef struct wa_layer {
     uint32_t struct_size;
@@ -159,6 +172,7 @@ typedef struct wa_layer {
     uint32_t in_channels, in_height, in_width;    /* after pooling or flattening */
     uint32_t out_channels, out_height, out_width;
     bool trains_initial_state; /* has a trained tensor beside its weights (recurrent s_0) */
+    wa_tensor_names tensors;
 } wa_layer;
 
 typedef struct wa_net {
@@ -180,7 +194,9 @@ typedef struct wa_backward {
     wa_delta *delta;
     /* ReLU' and batch norm of the transport come from this tape. Required. */
     const wa_tape *transport_tape;
-    /* Weights that carry the error to the layer below; NULL where nothing goes further down. */
+    /* Weights that carry the error to the layer below; NULL where nothing goes further down. In a
+     * recurrent layer they carry it from step to step too, down to the initial state: a trained
+     * initial state gets its gradient by this, whatever gradient_tape is. */
     const wa_weights *transport;
     /* Input, batch norm and (by the layer's wa_join) slope of the weight gradient; NULL: this layer
      * gets no gradient from this call. */
@@ -207,7 +223,8 @@ typedef struct wa_rule_host {
     WA_MUST_CHECK wa_status (*tape)(const struct wa_rule_host *host, wa_tape **ret_tape);
     /* [create] The error on its way down. One is enough for a pass from top to bottom. */
     WA_MUST_CHECK wa_status (*delta)(const struct wa_rule_host *host, wa_delta **ret_delta);
-    /* [create] Whether the optimizer changes a layer; all are trained unless the rule says so. */
+    /* [create] Whether the optimizer changes a layer's weights and bias; all are trained unless the
+     * rule says so. */
     WA_MUST_CHECK wa_status (*set_trained)(const struct wa_rule_host *host, uint32_t layer,
                                            bool is_trained);
 
@@ -232,6 +249,10 @@ typedef struct wa_rule_host {
     WA_MUST_CHECK wa_status (*feed_back)(const struct wa_rule_host *host,
                                          const wa_feedback *feedback, uint32_t layer,
                                          wa_delta *delta);
+    /* [create] The same as set_trained for what layers train beside weights and bias: the initial
+     * state of a layer that trains_initial_state. */
+    WA_MUST_CHECK wa_status (*set_state_trained)(const struct wa_rule_host *host, uint32_t layer,
+                                                 bool is_trained);
 } wa_rule_host;
 
 typedef struct wa_rule_ops {
@@ -258,7 +279,8 @@ typedef struct wa_rule_ops {
 typedef struct wa_architecture_host {
     uint32_t struct_size;
     const wa_host *base;
-    uint32_t in_channels, in_height, in_width, classes;
+    uint32_t in_channels, in_height, in_width;
+    uint32_t classes; /* outputs of the readout; with values as targets, at each step */
     /* [create] Adds a layer on top. The host fills in_* and out_height/out_width; out_channels,
      * kernel, stride and the declarations are the caller's, `name` is copied. */
     WA_MUST_CHECK wa_status (*add_layer)(const struct wa_architecture_host *host,
@@ -284,7 +306,7 @@ typedef enum wa_element {
 
 typedef enum wa_target {
     WA_TARGET_CLASS = 1, /* a uint32_t label below `classes` */
-    WA_TARGET_VALUES = 2 /* `target_values` floats */
+    WA_TARGET_VALUES = 2 /* `target_values` floats: `classes` of them for each row of an item */
 } wa_target;
 
 typedef struct wa_dataset_info {
@@ -299,6 +321,14 @@ typedef struct wa_dataset_info {
     /* Items of each part; 0 where the dataset has no such part. Where it has no validation part, the
      * host holds the first items of the training part out. */
     uint64_t train_items, validation_items, test_items;
+    /* Each epoch also draws the order of the test set, then the order in which the training set is
+     * evaluated, whether they are evaluated or not; else both are read in file order. */
+    bool shuffles_evaluation;
+    /* Of WA_TARGET_VALUES: the output of a net that knows nothing. Its losses are reported beside a
+     * run's lowest ones. */
+    bool has_chance_output;
+    float chance_output;
+    bool reads_on_demand; /* items are read from files one by one, else all are kept in memory */
 } wa_dataset_info;
 
 typedef struct wa_dataset_host {
@@ -308,6 +338,10 @@ typedef struct wa_dataset_host {
      * $WALIGN_DATA/<id>, $XDG_DATA_HOME/walign/<id>, /usr/share/datasets/<id>. Fails with a message
      * that names them all. The string lives as long as the instance. */
     WA_MUST_CHECK wa_status (*data_dir)(const struct wa_dataset_host *host, const char **ret_dir);
+    /* [create] The first `count` numbers of a generator with that seed, uniform in [0, 1): NumPy's
+     * RandomState(seed).random_sample(count). */
+    void (*draw_uniform)(const struct wa_dataset_host *host, uint32_t seed, double *ret_values,
+                         size_t count);
 } wa_dataset_host;
 
 typedef struct wa_read {
@@ -320,6 +354,16 @@ typedef struct wa_read {
     void *ret_target; /* a uint32_t label or target_values floats */
 } wa_read;
 
+/* A file that `walign data get` fetches; it is checked before it takes its place. */
+typedef struct wa_download {
+    uint32_t struct_size;
+    const char *address; /* official, http or https */
+    uint64_t size_bytes;
+    const char *sha256;  /* 64 lower-case hexadecimal digits */
+    /* NULL for a file that is kept as it is; for an archive, the folder or file that it makes. */
+    const char *unpacks_to;
+} wa_download;
+
 typedef struct wa_dataset_ops {
     uint32_t struct_size;
     uint64_t default_validation; /* value of the config's dataset.validation where it is not given */
@@ -330,6 +374,11 @@ typedef struct wa_dataset_ops {
     void (*close)(void *self); /* takes NULL */
     /* Reads one item. May be called from several threads at once. */
     wa_status (*read)(void *self, const wa_read *read);
+
+    /* ---- optional ---- */
+    const wa_download *downloads;
+    uint32_t download_count;
+    const char *how_to_get; /* for people, where the data cannot be fetched freely */
 } wa_dataset_ops;
 
 /* ---- Optimizers ----------------------------------------------------------------------------- */

@@ -1,0 +1,253 @@
+/* `walign data`: which data sets there are, and fetching those that may be fetched. What they
+ * consist of, plugins declare. */
+#define _XOPEN_SOURCE 700 /* nftw */
+#include <errno.h>
+#include <ftw.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "commands.h"
+#include "download.h"
+#include "files.h"
+#include "sha256.h"
+#include "unpack.h"
+
+/* Files are fetched from $WALIGN_DATA_MIRROR/<id>/<file name> where it is set: for tests, and for
+ * machines without another way out. Checksums hold all the same. */
+#define MIRROR_VARIABLE "WALIGN_DATA_MIRROR"
+
+enum { REMOVE_DESCRIPTORS = 16 };
+
+static wa_status out_of_memory(struct wa_error *err)
+{
+    return wa_fail(err, WA_E_MEMORY, "out of memory");
+}
+
+/* ---- What plugins declare ------------------------------------------------------------------- */
+
+static const wa_dataset_ops *declares_downloads(const wa_plugin *plugin)
+{
+    const wa_dataset_ops *ops = plugin->kind == WA_KIND_DATASET ? plugin->dataset : NULL;
+    size_t end = offsetof(wa_dataset_ops, how_to_get) + sizeof ops->how_to_get;
+    return ops && ops->struct_size >= end ? ops : NULL;
+}
+
+/* Where a data set is looked for first, see wa_plugin_host_data_dir; the caller frees it. */
+static char *default_folder(const char *id)
+{
+    const char *data = getenv("WALIGN_DATA");
+    const char *share = getenv("XDG_DATA_HOME");
+    const char *home = getenv("HOME");
+    char path[4096];
+    if (data && *data) {
+        (void)snprintf(path, sizeof path, "%s/%s", data, id);
+    } else if (share && *share) {
+        (void)snprintf(path, sizeof path, "%s/walign/%s", share, id);
+    } else {
+        (void)snprintf(path, sizeof path, "%s/.local/share/walign/%s", home ? home : ".", id);
+    }
+    return strdup(path);
+}
+
+static const char *file_name(const wa_download *download)
+{
+    const char *slash = strrchr(download->address, '/');
+    return slash ? slash + 1 : download->address;
+}
+
+static char *place_of(const wa_download *download, const char *folder)
+{
+    return wa_file_join(folder, download->unpacks_to ? download->unpacks_to : file_name(download));
+}
+
+static bool is_there(const wa_dataset_ops *ops, const char *folder)
+{
+    bool all = ops->download_count > 0;
+    for (uint32_t i = 0; i < ops->download_count && all; i++) {
+        char *path = place_of(&ops->downloads[i], folder);
+        all = path && wa_file_exists(path);
+        free(path);
+    }
+    return all;
+}
+
+/* ---- list ----------------------------------------------------------------------------------- */
+
+static wa_status list(const struct wa_registry *registry, const char *dir, struct wa_error *err)
+{
+    for (size_t i = 0; i < wa_registry_count(registry); i++) {
+        const wa_plugin *plugin = &wa_registry_at(registry, i)->plugin;
+        const wa_dataset_ops *ops = declares_downloads(plugin);
+        if (!ops || (ops->download_count == 0 && !ops->how_to_get)) {
+            continue;
+        }
+        char *folder = dir ? strdup(dir) : default_folder(plugin->id);
+        if (!folder) {
+            return out_of_memory(err);
+        }
+        double bytes = 0;
+        for (uint32_t d = 0; d < ops->download_count; d++) {
+            bytes += (double)ops->downloads[d].size_bytes;
+        }
+        if (ops->download_count == 0) {
+            (void)printf("%-16s by hand: `walign data get %s` says how\n", plugin->id, plugin->id);
+        } else {
+            (void)printf("%-16s %7.1f MB  %s%s\n", plugin->id, bytes / 1e6,
+                         is_there(ops, folder) ? "there: " : "not there: ", folder);
+        }
+        free(folder);
+    }
+    return WA_OK;
+}
+
+/* ---- get ------------------------------------------------------------------------------------ */
+
+static int remove_one(const char *path, const struct stat *info, int type, struct FTW *where)
+{
+    (void)info;
+    (void)type;
+    (void)where;
+    return remove(path);
+}
+
+/* Unpacks beside the data and moves what the archive is for into place, in one step. */
+static wa_status unpack(const wa_download *download, const char *archive, const char *folder,
+                        const char *place, struct wa_error *err)
+{
+    char name[64];
+    (void)snprintf(name, sizeof name, ".unpack-%ld", (long)getpid());
+    char *work = wa_file_join(folder, name);
+    char *made = work ? wa_file_join(work, download->unpacks_to) : NULL;
+    wa_status status = made ? wa_files_make_folders(work, 0777, err) : out_of_memory(err);
+    if (status == WA_OK) {
+        status = wa_unpack(archive, work, err);
+    }
+    if (status == WA_OK && !wa_file_exists(made)) {
+        status = wa_fail(err, WA_E_DATA, "%s: has no '%s' in it", archive, download->unpacks_to);
+    }
+    if (status == WA_OK && rename(made, place) != 0) {
+        status = wa_file_fail(err, WA_E_IO, place, "create", errno);
+    }
+    if (work) {
+        (void)nftw(work, remove_one, REMOVE_DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+    }
+    if (status == WA_OK) {
+        (void)unlink(archive);
+    }
+    free(made);
+    free(work);
+    return status;
+}
+
+static char *address_of(const wa_download *download, const char *id)
+{
+    const char *mirror = getenv(MIRROR_VARIABLE);
+    char address[4096];
+    if (!mirror || !*mirror) {
+        return strdup(download->address);
+    }
+    (void)snprintf(address, sizeof address, "%s/%s/%s", mirror, id, file_name(download));
+    return strdup(address);
+}
+
+/* Whether the file at `path` has the checksum; what is there and has another one is the user's. */
+static wa_status check_existing(const wa_download *download, const char *path, struct wa_error *err)
+{
+    char hash[WA_SHA256_HEX_BYTES];
+    if (download->unpacks_to) {
+        return WA_OK;
+    }
+    wa_status status = wa_sha256_file(path, hash, err);
+    if (status == WA_OK && strcmp(hash, download->sha256) != 0) {
+        status = wa_fail(err, WA_E_DATA,
+                         "%s is there but is not the official file (SHA-256 %s, expected %s): move "
+                         "it away, or choose another folder with --dir",
+                         path, hash, download->sha256);
+    }
+    return status;
+}
+
+static wa_status get_file(const wa_download *download, const char *id, const char *folder,
+                          struct wa_error *err)
+{
+    char *place = place_of(download, folder);
+    char *path = wa_file_join(folder, file_name(download));
+    char *address = address_of(download, id);
+    wa_status status = place && path && address ? WA_OK : out_of_memory(err);
+    if (status == WA_OK && wa_file_exists(place)) {
+        status = check_existing(download, place, err);
+        if (status == WA_OK) {
+            (void)fprintf(stderr, "%s is there\n", place);
+        }
+    } else if (status == WA_OK) {
+        (void)fprintf(stderr, "fetching %s (%.1f MB)\n", address,
+                      (double)download->size_bytes / 1e6);
+        const struct wa_download_request request = {.address = address,
+                                                    .path = path,
+                                                    .size_bytes = download->size_bytes,
+                                                    .sha256 = download->sha256};
+        status = wa_file_exists(path) ? check_existing(download, path, err)
+                                      : wa_download_fetch(&request, err);
+        if (status == WA_OK && download->unpacks_to) {
+            status = unpack(download, path, folder, place, err);
+        }
+    }
+    free(place);
+    free(path);
+    free(address);
+    return status;
+}
+
+static wa_status get(const struct wa_registry *registry, const char *id, const char *dir,
+                     struct wa_error *err)
+{
+    const struct wa_plugin_record *record = NULL;
+    wa_status status = wa_registry_find(registry, WA_KIND_DATASET, id, &record, err);
+    if (status != WA_OK) {
+        return status;
+    }
+    const wa_dataset_ops *ops = declares_downloads(&record->plugin);
+    if (!ops || ops->download_count == 0) {
+        return wa_fail(err, WA_E_UNSUPPORTED, "'%s' cannot be fetched%s%s", id,
+                       ops && ops->how_to_get ? ": " : ": it needs no files from elsewhere, or takes "
+                                                       "your own",
+                       ops && ops->how_to_get ? ops->how_to_get : "");
+    }
+    char *folder = dir ? strdup(dir) : default_folder(id);
+    status = folder ? wa_files_make_folders(folder, 0777, err) : out_of_memory(err);
+    for (uint32_t i = 0; i < ops->download_count && status == WA_OK; i++) {
+        status = get_file(&ops->downloads[i], id, folder, err);
+    }
+    if (status == WA_OK) {
+        (void)printf("%s\n", folder);
+    }
+    free(folder);
+    return status;
+}
+
+/* ---- The command ---------------------------------------------------------------------------- */
+
+wa_status wa_command_data(const struct wa_command_line *line, struct wa_error *err)
+{
+    const char *word = line->positional[0];
+    bool is_list = strcmp(word, "list") == 0 && line->positional_count == 1;
+    bool is_get = strcmp(word, "get") == 0 && line->positional_count == 2;
+    if (!is_list && !is_get) {
+        return wa_fail(err, WA_E_USAGE,
+                       "expected: walign data list, or walign data get NAME [--dir DIR]");
+    }
+    struct wa_registry *registry = NULL;
+    wa_status status = wa_registry_create(&registry, err);
+    if (status == WA_OK) {
+        status = wa_registry_add_default_folders(registry, line->setup.plugin_paths,
+                                                 line->setup.plugin_path_count, err);
+    }
+    if (status == WA_OK) {
+        status = is_list ? list(registry, line->dir, err)
+                         : get(registry, line->positional[1], line->dir, err);
+    }
+    wa_registry_destroy(registry);
+    return status;
+}

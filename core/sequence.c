@@ -1,0 +1,418 @@
+/* A recurrence over the rows of the items, and its readout. */
+#include "sequence.h"
+
+#include <stdlib.h>
+
+/* Tiles of kernels/sequence.cl's turn and cpu_sequence.cl's gradient. */
+enum { RECURRENCE = 0, READOUT = 1, TURN_TILE = 16, GRADIENT_TILE = 16 };
+
+struct wa_sequence {
+    cl_kernel turn, start, activate, error, loss, slope, state_gradient, sum;
+    cl_kernel gradient; /* of the CPU path; else it is a product */
+    int steps, units, inputs, outputs, batch, lanes;
+    cl_mem now, product;              /* [unit][lane] of one step: operand and result */
+    cl_mem transport_dz, gradient_dz; /* [unit][step][lane]; the second where two nets are joined */
+    cl_mem unused;                    /* `now` of the net that carries nothing on */
+    cl_mem losses;                    /* [step] */
+};
+
+static const struct {
+    const char *name;
+    size_t offset;
+} kernels[] = {
+    {"sequence_turn", offsetof(struct wa_sequence, turn)},
+    {"sequence_start", offsetof(struct wa_sequence, start)},
+    {"sequence_activate", offsetof(struct wa_sequence, activate)},
+    {"sequence_error", offsetof(struct wa_sequence, error)},
+    {"sequence_loss", offsetof(struct wa_sequence, loss)},
+    {"sequence_slope", offsetof(struct wa_sequence, slope)},
+    {"sequence_state_gradient", offsetof(struct wa_sequence, state_gradient)},
+    {"sequence_sum", offsetof(struct wa_sequence, sum)},
+};
+enum { KERNEL_COUNT = sizeof kernels / sizeof *kernels };
+
+static cl_kernel *kernel_at(struct wa_sequence *sequence, size_t i)
+{
+    return (cl_kernel *)(void *)((char *)sequence + kernels[i].offset);
+}
+
+/* ---- Set-up --------------------------------------------------------------------------------- */
+
+/* A tensor whose size grows with the batch. */
+static wa_status make(struct wa_session *session, size_t floats, const char *what, cl_mem *ret)
+{
+    return wa_session_memory(session, floats * sizeof(float), true, NULL, what, ret);
+}
+
+static wa_status allocate_buffers(struct wa_session *session)
+{
+    struct wa_sequence *q = session->sequence;
+    size_t step = (size_t)q->units * (size_t)q->lanes;
+    size_t all = step * (size_t)q->steps;
+    const struct {
+        cl_mem *memory;
+        size_t floats;
+        const char *what;
+        bool is_needed;
+    } buffers[] = {
+        {&q->now, step, "a step's states", true},
+        {&q->product, step, "a step's products", true},
+        {&q->losses, (size_t)q->steps, "losses of steps", true},
+        {&q->transport_dz, all, "gradients of states", session->needs_dz[RECURRENCE]},
+        {&q->gradient_dz, all, "gradients of live states", session->joins_two_nets},
+        {&q->unused, step, "a step's gradients", session->joins_two_nets},
+    };
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers && status == WA_OK; i++) {
+        if (buffers[i].is_needed) {
+            status = make(session, buffers[i].floats, buffers[i].what, buffers[i].memory);
+        }
+    }
+    return status;
+}
+
+static wa_status allocate_handles(struct wa_session *session)
+{
+    const struct wa_sequence *q = session->sequence;
+    size_t states = session->model.layers[READOUT].input.floats;
+    size_t outputs = (size_t)q->outputs * (size_t)q->steps * (size_t)q->lanes;
+    wa_status status = WA_OK;
+    for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
+        status = make(session, states, "states", &t->layers[RECURRENCE].a);
+        if (status == WA_OK) {
+            status = make(session, outputs, "outputs", &t->layers[READOUT].h);
+        }
+    }
+    for (struct wa_delta *d = session->deltas; d && status == WA_OK; d = d->next) {
+        status = make(session, outputs, "output errors", &d->error);
+    }
+    size_t square = (size_t)q->units * (size_t)q->units;
+    for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
+        if (w->is_needed[0]) {
+            status = wa_session_memory(session, square * sizeof(float), false, NULL,
+                                       "turned weights", &w->arranged[0]);
+        }
+    }
+    return status;
+}
+
+static wa_status create(struct wa_session *session)
+{
+    struct wa_sequence *q = calloc(1, sizeof *q);
+    if (!q) {
+        return wa_fail(session->err, WA_E_MEMORY, "out of memory");
+    }
+    session->sequence = q;
+    const struct wa_layer *layer = &session->model.layers[RECURRENCE].shape;
+    q->steps = (int)layer->in_height;
+    q->inputs = (int)layer->in_channels;
+    q->units = (int)layer->out_channels;
+    q->outputs = session->model.classes;
+    q->batch = session->model.batch;
+    q->lanes = session->model.lanes;
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < KERNEL_COUNT && status == WA_OK; i++) {
+        status = wa_engine_kernel(session->engine, "sequence.cl", kernels[i].name, NULL,
+                                  kernel_at(q, i), session->err);
+    }
+    if (status == WA_OK && session->engine->path == WA_PATH_CPU) {
+        status = wa_engine_kernel(session->engine, "cpu_sequence.cl", "sequence_gradient", NULL,
+                                  &q->gradient, session->err);
+    }
+    return status;
+}
+
+wa_status wa_sequence_allocate(struct wa_session *session)
+{
+    wa_status status = session->sequence ? WA_OK : create(session);
+    if (status == WA_OK) {
+        status = allocate_buffers(session);
+    }
+    return status == WA_OK ? allocate_handles(session) : status;
+}
+
+void wa_sequence_finish(struct wa_session *session)
+{
+    struct wa_sequence *q = session->sequence;
+    if (!q) {
+        return;
+    }
+    for (size_t i = 0; i < KERNEL_COUNT; i++) {
+        if (*kernel_at(q, i)) {
+            (void)clReleaseKernel(*kernel_at(q, i));
+        }
+    }
+    if (q->gradient) {
+        (void)clReleaseKernel(q->gradient);
+    }
+    cl_mem buffers[] = {q->now,         q->product, q->transport_dz,
+                        q->gradient_dz, q->unused,  q->losses};
+    for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
+        wa_engine_release(session->engine, buffers[i]);
+    }
+    free(q);
+    session->sequence = NULL;
+}
+
+/* ---- Products ------------------------------------------------------------------------------- */
+
+static struct wa_matrix_operand operand(cl_mem memory, size_t offset, int row, bool transposed)
+{
+    return (struct wa_matrix_operand){memory, offset, row, transposed};
+}
+
+/* c = alpha op(a) op(b); flop counted for the batch alone, without the lanes that fill vectors. */
+static wa_status multiply(struct wa_session *session, int m, int n, int k, float alpha,
+                          struct wa_matrix_operand a, struct wa_matrix_operand b,
+                          struct wa_matrix_operand c)
+{
+    const struct wa_sequence *q = session->sequence;
+    session->engine->flop += (uint64_t)2 * (uint64_t)m * (uint64_t)n * (uint64_t)k /
+                             (uint64_t)q->lanes * (uint64_t)q->batch;
+    return wa_matrix_product(wa_operations_matrix(session->operations), m, n, k, alpha, a, b, 0.0f,
+                             c, session->err);
+}
+
+static size_t recurrent_offset(const struct wa_session *session)
+{
+    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    return l->weight_offset + l->input_count;
+}
+
+/* The elementwise kernels of a step: a work-item has a unit's lanes on CPUs, one lane on GPUs. */
+static struct wa_range step_range(const struct wa_session *session, int *ret_span)
+{
+    const struct wa_sequence *q = session->sequence;
+    *ret_span = session->engine->path == WA_PATH_CPU ? q->lanes : 1;
+    return (struct wa_range){2, {(size_t)(q->lanes / *ret_span), (size_t)q->units}, {0}};
+}
+
+/* ---- Forward -------------------------------------------------------------------------------- */
+
+/* [output][input] of the recurrent weights: rows that the product of a step reads in order. */
+static wa_status turn(struct wa_session *session, struct wa_weights *weights)
+{
+    const struct wa_sequence *q = session->sequence;
+    if (weights->is_arranged[0]) {
+        return WA_OK;
+    }
+    weights->is_arranged[0] = true;
+    size_t tiles = ((size_t)q->units + TURN_TILE - 1) / TURN_TILE;
+    struct wa_range range = {2, {tiles, tiles}, {0}};
+    return wa_engine_launch(session->engine, q->turn, &range, session->err, "mmii", weights->memory,
+                            weights->arranged[0], (int)recurrent_offset(session), q->units);
+}
+
+/* s_0 is the trained one for every weights set: the frozen recurrence starts from it too. */
+static wa_status start(struct wa_session *session, const struct wa_tape *tape)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    struct wa_range range = {2, {(size_t)q->lanes, (size_t)q->units}, {0}};
+    return wa_engine_launch(session->engine, q->start, &range, session->err, "mmmiiiiii",
+                            session->live->memory, tape->layers[RECURRENCE].a, q->now,
+                            (int)l->state_offset, l->state_count > 0, q->batch, q->units, q->lanes,
+                            (q->steps + 1) * q->lanes);
+}
+
+static wa_status step_forward(struct wa_session *session, const struct wa_weights *weights,
+                              const struct wa_tape *tape, int step)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    wa_status status = multiply(session, q->units, q->lanes, q->units, l->scale,
+                                operand(weights->arranged[0], 0, q->units, false),
+                                operand(q->now, 0, q->lanes, false),
+                                operand(q->product, 0, q->lanes, false));
+    int span = 0;
+    struct wa_range range = step_range(session, &span);
+    return status != WA_OK
+               ? status
+               : wa_engine_launch(session->engine, q->activate, &range, session->err,
+                                  "mmmmmiiiiiiiifi", q->product, session->images, weights->memory,
+                                  tape->layers[RECURRENCE].a, q->now, (int)l->weight_offset,
+                                  (int)l->bias_offset, q->inputs, q->units, q->batch, q->lanes, step,
+                                  q->steps, (double)l->input_scale, span);
+}
+
+wa_status wa_sequence_forward(struct wa_session *session, struct wa_weights *weights,
+                              struct wa_tape *tape)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *top = &session->model.layers[READOUT];
+    wa_status status = turn(session, weights);
+    if (status == WA_OK) {
+        status = start(session, tape);
+    }
+    for (int t = 0; t < q->steps && status == WA_OK; t++) {
+        status = step_forward(session, weights, tape, t);
+    }
+    if (status != WA_OK) {
+        return status;
+    }
+    int columns = q->steps * q->lanes;
+    return multiply(session, q->outputs, columns, q->units, top->scale,
+                    operand(weights->memory, top->weight_offset, q->units, false),
+                    operand(tape->layers[RECURRENCE].a, (size_t)q->lanes, columns + q->lanes, false),
+                    operand(tape->layers[READOUT].h, 0, columns, false));
+}
+
+wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_tape *tape,
+                                   struct wa_delta *delta)
+{
+    const struct wa_sequence *q = session->sequence;
+    struct wa_range range = {1, {(size_t)q->steps}, {0}};
+    wa_status status = wa_engine_launch(
+        session->engine, q->error, &range, session->err, "mmmmmiiiii", tape->layers[READOUT].h,
+        session->labels, tape->weights->memory, delta->error, q->losses,
+        (int)session->model.layers[READOUT].bias_offset, q->batch, q->outputs, q->lanes, q->steps);
+    if (status != WA_OK) {
+        return status;
+    }
+    struct wa_range one = {1, {1}, {1}};
+    return wa_engine_launch(session->engine, q->loss, &one, session->err, "mmmii", q->losses,
+                            session->results, session->halted, q->steps, session->slot++);
+}
+
+/* ---- Backward ------------------------------------------------------------------------------- */
+
+static wa_status sum(struct wa_session *session, cl_mem values, size_t base, int rows)
+{
+    const struct wa_sequence *q = session->sequence;
+    struct wa_range range = {1, {(size_t)rows}, {0}};
+    return wa_engine_launch(session->engine, q->sum, &range, session->err, "mmiiii", values,
+                            session->gradients, (int)base, rows, q->steps, q->lanes);
+}
+
+/* dW = scale sum over steps and lanes of E s^T, with the states of the gradient's tape. */
+static wa_status readout_gradient(struct wa_session *session, const wa_backward *b)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[READOUT];
+    int columns = q->steps * q->lanes;
+    wa_status status = multiply(
+        session, q->outputs, q->units, columns, l->scale,
+        operand(b->delta->error, 0, columns, false),
+        operand(b->gradient_tape->layers[RECURRENCE].a, (size_t)q->lanes, columns + q->lanes, true),
+        operand(session->gradients, l->weight_offset, q->units, false));
+    return status == WA_OK ? sum(session, b->delta->error, l->bias_offset, q->outputs) : status;
+}
+
+/* dW = scale sum s_{t-1} dz_t^T. */
+static wa_status recurrent_gradient(struct wa_session *session, cl_mem states, cl_mem dz)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    int columns = q->steps * q->lanes;
+    if (!q->gradient) {
+        return multiply(session, q->units, q->units, columns, l->scale,
+                        operand(states, 0, columns + q->lanes, false), operand(dz, 0, columns, true),
+                        operand(session->gradients, recurrent_offset(session), q->units, false));
+    }
+    session->engine->flop += (uint64_t)2 * (uint64_t)q->units * (uint64_t)q->units *
+                             (uint64_t)q->steps * (uint64_t)q->batch;
+    size_t tiles = ((size_t)q->units + GRADIENT_TILE - 1) / GRADIENT_TILE;
+    struct wa_range range = {2, {tiles, tiles}, {1, 1}};
+    return wa_engine_launch(session->engine, q->gradient, &range, session->err, "mmmiiiif", states,
+                            dz, session->gradients, (int)recurrent_offset(session), q->units,
+                            columns + q->lanes, columns, (double)l->scale);
+}
+
+/* dW as above, dW_in the same with x_t, db = sum dz_t. */
+static wa_status recurrence_gradient(struct wa_session *session, const wa_backward *b, cl_mem dz)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    int columns = q->steps * q->lanes;
+    wa_status status = recurrent_gradient(session, b->gradient_tape->layers[RECURRENCE].a, dz);
+    if (status == WA_OK) {
+        status = multiply(session, q->inputs, q->units, columns, l->input_scale,
+                          operand(session->images, 0, columns, false), operand(dz, 0, columns, true),
+                          operand(session->gradients, l->weight_offset, q->units, false));
+    }
+    return status == WA_OK ? sum(session, dz, l->bias_offset, q->units) : status;
+}
+
+/* dz of a step on one tape, from `product` of the step above and from the readout. */
+static wa_status slope(struct wa_session *session, const wa_backward *b, const struct wa_tape *tape,
+                       bool has_readout, bool has_above, int step, cl_mem dz, cl_mem now)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *top = &session->model.layers[READOUT];
+    int span = 0;
+    struct wa_range range = step_range(session, &span);
+    return wa_engine_launch(session->engine, q->slope, &range, session->err, "mmmmmmiiiiiiiifi",
+                            q->product, b->delta->error, b->delta->carrier->memory,
+                            tape->layers[RECURRENCE].a, dz, now, (int)has_above, (int)has_readout,
+                            (int)top->weight_offset, q->outputs, q->units, q->lanes, step, q->steps,
+                            (double)top->scale, span);
+}
+
+/* Whether the gradient belongs to another net than the one that carries the error. */
+static bool has_two_nets(const wa_backward *b)
+{
+    return b->gradient_tape && b->gradient_tape != b->transport_tape;
+}
+
+/* From the last step to the first: the error goes on through the transport's weights, and slopes of
+ * its tape. Another net that is joined to it at each state takes what comes from the step above, with
+ * slopes of its own; what the readout sends down only if that joins them too. */
+static wa_status through_time(struct wa_session *session, const wa_backward *b)
+{
+    const struct wa_sequence *q = session->sequence;
+    bool readout_joins = session->model.layers[READOUT].shape.join != WA_JOIN_NONE;
+    wa_status status = WA_OK;
+    for (int t = q->steps; t-- > 0 && status == WA_OK;) {
+        bool has_above = b->transport && t + 1 < q->steps;
+        if (has_two_nets(b)) {
+            status = slope(session, b, b->gradient_tape, readout_joins, has_above, t, q->gradient_dz,
+                           q->unused);
+        }
+        if (status == WA_OK) {
+            status = slope(session, b, b->transport_tape, true, has_above, t, q->transport_dz,
+                           q->now);
+        }
+        if (status == WA_OK && b->transport) {
+            status = multiply(session, q->units, q->lanes, q->units,
+                              session->model.layers[RECURRENCE].scale,
+                              operand(b->transport->memory, recurrent_offset(session), q->units,
+                                      false),
+                              operand(q->now, 0, q->lanes, false),
+                              operand(q->product, 0, q->lanes, false));
+        }
+    }
+    return status;
+}
+
+static wa_status state_gradient(struct wa_session *session)
+{
+    const struct wa_sequence *q = session->sequence;
+    struct wa_range range = {2, {(size_t)q->units, (size_t)q->batch}, {0}};
+    return wa_engine_launch(session->engine, q->state_gradient, &range, session->err, "mmiiii",
+                            q->product, session->gradients,
+                            (int)session->model.layers[RECURRENCE].state_offset, q->batch, q->units,
+                            q->lanes);
+}
+
+wa_status wa_sequence_backward(struct wa_session *session, const wa_backward *b)
+{
+    const struct wa_sequence *q = session->sequence;
+    wa_status status = WA_OK;
+    if (b->layer == READOUT) {
+        status = b->gradient_tape ? readout_gradient(session, b) : WA_OK;
+        if (b->transport) {
+            b->delta->layer = RECURRENCE;
+            b->delta->carrier = b->transport;
+        }
+        return status;
+    }
+    status = through_time(session, b);
+    if (status == WA_OK && b->gradient_tape) {
+        status = recurrence_gradient(session, b,
+                                     has_two_nets(b) ? q->gradient_dz : q->transport_dz);
+    }
+    if (status == WA_OK && b->transport && session->model.layers[RECURRENCE].state_count > 0) {
+        status = state_gradient(session);
+    }
+    return status;
+}

@@ -1,0 +1,191 @@
+/* `walign data` against server.py: good, broken, wrong and hostile files. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../support/tested_program.h"
+
+enum { FILE_BYTES = 100000 };
+
+struct served {
+    struct wa_tested_program *tested;
+    pid_t server;
+    char port[16];
+    char mirror[128];
+};
+
+static int set_up(void **state)
+{
+    void *tested_state = NULL;
+    struct served *served = calloc(1, sizeof *served);
+    if (!served || wa_tested_set_up(&tested_state) != 0) {
+        return -1;
+    }
+    served->tested = tested_state;
+    char port_file[1024];
+    (void)snprintf(port_file, sizeof port_file, "%s",
+                   wa_data_folder_file(&served->tested->folder, "port"));
+    served->server = fork();
+    if (served->server == 0) {
+        (void)execlp("python3", "python3", getenv("WALIGN_TEST_SERVER"), port_file, (char *)NULL);
+        _exit(127);
+    }
+    wa_tested_await(served->tested, "port");
+    char *port = wa_tested_read(served->tested, "port", NULL);
+    (void)snprintf(served->port, sizeof served->port, "%s", port);
+    free(port);
+    *state = served;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct served *served = *state;
+    void *tested_state = served->tested;
+    (void)kill(served->server, SIGKILL);
+    (void)waitpid(served->server, NULL, 0);
+    free(served);
+    return wa_tested_tear_down(&tested_state);
+}
+
+/* Runs `walign data get ID --dir got` with the server in that mode. */
+static int get(struct served *served, const char *mode, const char *id)
+{
+    (void)snprintf(served->mirror, sizeof served->mirror, "WALIGN_DATA_MIRROR=http://127.0.0.1:%s/%s",
+                   served->port, mode);
+    served->tested->environment[0] = served->mirror;
+    served->tested->environment[1] = "no_proxy=127.0.0.1";
+    return WA_TESTED_RUN(served->tested, "data", "get", id, "--dir", "got", "--plugin-path",
+                         getenv("WALIGN_TEST_PLUGINS"));
+}
+
+static size_t size_of(struct served *served, const char *name)
+{
+    size_t size = 0;
+    free(wa_tested_read(served->tested, name, &size));
+    return size;
+}
+
+static void test_a_good_file(void **state)
+{
+    struct served *served = *state;
+    assert_int_equal(get(served, "plain", "test-plain"), 0);
+    assert_string_equal(served->tested->output, "got\n");
+    assert_int_equal(size_of(served, "got/file.bin"), FILE_BYTES);
+    assert_false(wa_tested_has(served->tested, "got/file.bin.part"));
+    /* there already: nothing is fetched */
+    assert_int_equal(get(served, "nothing", "test-plain"), 0);
+    wa_tested_expect_part(served->tested->errors, "is there");
+    /* another file of that name is not touched */
+    wa_tested_write(served->tested, "got/file.bin", "mine", 4);
+    assert_int_equal(get(served, "plain", "test-plain"), 2);
+    assert_int_equal(size_of(served, "got/file.bin"), 4);
+}
+
+static void test_a_broken_download_goes_on(void **state)
+{
+    struct served *served = *state;
+    assert_int_equal(get(served, "broken", "test-plain"), 1);
+    wa_tested_expect_part(served->tested->errors, "run the command again to go on from byte 50000");
+    assert_false(wa_tested_has(served->tested, "got/file.bin"));
+    assert_int_equal(size_of(served, "got/file.bin.part"), FILE_BYTES / 2);
+    assert_int_equal(get(served, "broken", "test-plain"), 0);
+    assert_int_equal(size_of(served, "got/file.bin"), FILE_BYTES);
+}
+
+static void test_a_server_without_ranges(void **state)
+{
+    struct served *served = *state;
+    assert_int_equal(get(served, "broken", "test-plain"), 1);
+    assert_int_equal(get(served, "norange", "test-plain"), 0);
+    assert_int_equal(size_of(served, "got/file.bin"), FILE_BYTES);
+}
+
+static void test_wrong_files_leave_nothing(void **state)
+{
+    struct served *served = *state;
+    static const struct {
+        const char *mode, *text;
+        int code;
+    } cases[] = {{"wrong", "is not the official file", 2},
+                 {"long", "sends more than the 100000 bytes", 2}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(get(served, cases[i].mode, "test-plain"), cases[i].code);
+        wa_tested_expect_part(served->tested->errors, cases[i].text);
+        assert_false(wa_tested_has(served->tested, "got/file.bin"));
+        assert_false(wa_tested_has(served->tested, "got/file.bin.part"));
+    }
+}
+
+static void test_an_archive(void **state)
+{
+    struct served *served = *state;
+    assert_int_equal(get(served, "plain", "test-good"), 0);
+    assert_int_equal(size_of(served, "got/made/one"), 5);
+    assert_int_equal(size_of(served, "got/made/two"), 5);
+    assert_false(wa_tested_has(served->tested, "got/good.tar"));
+    assert_int_equal(get(served, "nothing", "test-good"), 0);
+}
+
+static void test_hostile_archives(void **state)
+{
+    struct served *served = *state;
+    static const char *const ids[] = {"test-outside", "test-absolute", "test-linked", "test-empty"};
+    static const char *const texts[] = {"made/../../evil' would leave the folder",
+                                        "'/tmp/walign-test-evil' would leave the folder",
+                                        "'made/link' is neither a plain file nor a folder",
+                                        "has no 'other' in it"};
+    for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
+        assert_int_equal(get(served, "plain", ids[i]), 2);
+        wa_tested_expect_part(served->tested->errors, texts[i]);
+        assert_false(wa_tested_has(served->tested, "got/made"));
+        assert_false(wa_tested_has(served->tested, "evil"));
+        assert_false(wa_tested_has(served->tested, "got/evil"));
+    }
+    assert_int_not_equal(access("/tmp/walign-test-evil", F_OK), 0);
+}
+
+static void test_list_and_bad_usage(void **state)
+{
+    struct served *served = *state;
+    const char *plugins = getenv("WALIGN_TEST_PLUGINS");
+    assert_int_equal(WA_TESTED_RUN(served->tested, "data", "list", "--plugin-path", plugins), 0);
+    static const char *const names[] = {"cifar10 ", "mnist ", "kmnist ", "fashion-mnist ",
+                                        "test-by-hand "};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        wa_tested_expect_part(served->tested->output, names[i]);
+    }
+    assert_int_equal(get(served, "plain", "test-by-hand"), 2);
+    WA_TESTED_EXPECT_ERROR(served->tested, "ask its owner");
+    assert_int_equal(get(served, "plain", "no-such-data"), 2);
+    assert_int_equal(WA_TESTED_RUN(served->tested, "data", "fetch"), 2);
+    WA_TESTED_EXPECT_ERROR(served->tested, "walign data get NAME");
+    assert_int_equal(get(served, "plain", "cifar10"), 1); /* the server has no such file */
+    wa_tested_expect_part(served->tested->errors, "404");
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_a_good_file),
+        TEST(test_a_broken_download_goes_on),
+        TEST(test_a_server_without_ranges),
+        TEST(test_wrong_files_leave_nothing),
+        TEST(test_an_archive),
+        TEST(test_hostile_archives),
+        TEST(test_list_and_bad_usage),
+    };
+#undef TEST
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

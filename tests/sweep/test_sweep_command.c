@@ -1,0 +1,254 @@
+/* `walign sweep` as users run it: lists of the published experiments, and small sweeps on glyphs. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "../support/tested_program.h"
+
+#define BASE                                                                                       \
+    "'base': {'dataset': {'plugin': 'glyphs', 'items': 600, 'validation': 100},\n"                 \
+    " 'architecture': {'plugin': 'cnn', 'width': 8, 'kernels': [3], 'strides': [2]},\n"            \
+    " 'rule': {'plugin': 'backprop'}, 'batch': 50, 'epochs': 1}"
+#define FOUR                                                                                       \
+    "{" BASE ", 'grid': {'rule.plugin': ['backprop', 'align-zero'], 'architecture.width': [8, 16]}}"
+
+static size_t count_lines(const char *text)
+{
+    size_t lines = 0;
+    for (; *text; text++) {
+        lines += *text == '\n' ? 1 : 0;
+    }
+    return lines;
+}
+
+static size_t count_parts(const char *text, const char *part)
+{
+    size_t count = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++) {
+        count++;
+    }
+    return count;
+}
+
+/* sweep.jsonl has so many lines, and so many of them this status. */
+static void expect_lines(struct wa_tested_program *tested, const char *name, size_t lines,
+                         const char *status, size_t with_status)
+{
+    char part[64];
+    (void)snprintf(part, sizeof part, "\"status\":\"%s\"", status);
+    char *text = wa_tested_read(tested, name, NULL);
+    assert_int_equal(count_lines(text), lines);
+    assert_int_equal(count_parts(text, part), with_status);
+    free(text);
+}
+
+static void test_lists_of_the_published_experiments(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    static const struct {
+        const char *file;
+        size_t runs;
+    } sweeps[] = {
+        {"cifar10/widths", 126},
+        {"cifar10/learning-rates", 108},
+        {"cifar10/standard-parameterization", 210},
+        {"cifar10/small-data", 735},
+        {"cifar10/align-prop", 21},
+        {"cifar10/seeds", 75},
+        {"cifar10/training-time", 315},
+        {"kmnist/widths", 126},
+        {"kmnist/learning-rates", 108},
+        {"imagenet/rules", 5},
+        {"add/widths", 40},
+        {"alignment/cifar10-train", 7},
+        {"alignment/kmnist-train", 7},
+        {"alignment/add-train", 10},
+        {"alignment/imagenet-train", 1},
+    };
+    const char *source = getenv("WALIGN_TEST_SOURCE");
+    assert_non_null(source);
+    tested->environment[0] = "WALIGN_DEVICE=no such device";
+    for (size_t i = 0; i < sizeof sweeps / sizeof *sweeps; i++) {
+        char path[1024];
+        (void)snprintf(path, sizeof path, "%s/configs/%s.json", source, sweeps[i].file);
+        assert_int_equal(WA_TESTED_RUN(tested, "sweep", path, "--list"), 0);
+        if (count_lines(tested->output) != sweeps[i].runs) {
+            fail_msg("%s: %zu runs, expected %zu", path, count_lines(tested->output),
+                     sweeps[i].runs);
+        }
+        assert_string_equal(tested->errors, "");
+    }
+}
+
+/* The published experiments, small, on images of the right shape that need no files. */
+static void test_published_experiments_run_small(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    static const struct {
+        const char *file, *images, *rule;
+        size_t runs;
+    } sweeps[] = {
+        {"cifar10/widths", "\"height\":32,\"width\":32,\"channels\":3", "[\"fa\",\"dfa\"]", 2},
+        {"cifar10/learning-rates", "\"height\":32,\"width\":32,\"channels\":3", "align-ada", 1},
+        {"cifar10/standard-parameterization", "\"height\":32,\"width\":32,\"channels\":3",
+         "align-zero", 1},
+        {"cifar10/small-data", "\"height\":32,\"width\":32,\"channels\":3", "backprop", 7},
+        {"cifar10/align-prop", "\"height\":32,\"width\":32,\"channels\":3", "align-prop", 1},
+        {"cifar10/seeds", "\"height\":32,\"width\":32,\"channels\":3", "dfa", 2},
+        {"cifar10/training-time", "\"height\":32,\"width\":32,\"channels\":3", "backprop", 2},
+        {"kmnist/widths", "\"height\":28", "last-layer", 1},
+        {"kmnist/learning-rates", "\"height\":28", "backprop", 1},
+    };
+    for (size_t i = 0; i < sizeof sweeps / sizeof *sweeps; i++) {
+        char path[1024];
+        char dataset[256];
+        char rule[64];
+        char out[32];
+        char lines[64];
+        (void)snprintf(path, sizeof path, "%s/configs/%s.json", getenv("WALIGN_TEST_SOURCE"),
+                       sweeps[i].file);
+        (void)snprintf(dataset, sizeof dataset,
+                       "dataset={\"plugin\":\"glyphs\",%s,\"items\":300,\"validation\":100}",
+                       sweeps[i].images);
+        (void)snprintf(rule, sizeof rule, "rule.plugin=%s", sweeps[i].rule);
+        (void)snprintf(out, sizeof out, "small-%zu", i);
+        (void)snprintf(lines, sizeof lines, "%s/sweep.jsonl", out);
+        bool has_seeds = strstr(sweeps[i].file, "seeds") || strstr(sweeps[i].file, "time");
+        assert_int_equal(WA_TESTED_RUN(tested, "sweep", path, "--out", out, "--set", dataset, "--set",
+                                       rule, "--set", "architecture.width=8", "--set",
+                                       "optimizer.learning_rate=0.5", "--set", "epochs=1", "--set",
+                                       "steps=1", "--set", has_seeds ? "seed=[100,101]" : "seed=99"),
+                         0);
+        expect_lines(tested, lines, sweeps[i].runs, "done", sweeps[i].runs);
+    }
+}
+
+static void test_four_runs_two_at_once(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "four.json", FOUR);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--jobs", "2"), 0);
+    expect_lines(tested, "runs/four/sweep.jsonl", 4, "done", 4);
+    /* a run on a part of the device is the run on the whole device */
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "runs/four/align-zero-width-16/config.json",
+                                   "--out", "alone", "--quiet"),
+                     0);
+    wa_tested_expect_equal(tested, "alone/checkpoints/last.safetensors",
+                           "runs/four/align-zero-width-16/checkpoints/last.safetensors");
+    wa_tested_expect_equal_metrics(tested, "alone/metrics.jsonl",
+                                   "runs/four/align-zero-width-16/metrics.jsonl");
+    /* the same directory again: refused, nothing left, another sweep */
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "runs/four", "--resume");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--resume"), 0);
+    expect_lines(tested, "runs/four/sweep.jsonl", 4, "done", 4);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--resume", "--out", "runs/four",
+                                   "--set", "epochs=2"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "another sweep", "epochs: 1 -> 2");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--out", "alone"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "a single run");
+}
+
+static void test_failed_and_diverged_runs_are_recorded(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "s.json",
+                         "{" BASE ", 'runs': [{'seed': 1}, {'dataset.dir': 'nowhere', "
+                         "'dataset.plugin': 'mnist', 'dataset.items': null}]}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "s.json"), 2); /* glyphs' option */
+    wa_tested_write_json(tested, "s.json",
+                         "{" BASE ", 'runs': [{'seed': 1}, {'dataset': {'plugin': 'mnist', 'dir': "
+                         "'nowhere'}}, {'optimizer.learning_rate': 1e30}]}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "s.json"), 1);
+    wa_tested_expect_part(tested->errors, "1 of 3 runs failed");
+    char *lines = wa_tested_read(tested, "runs/s/sweep.jsonl", NULL);
+    assert_int_equal(count_lines(lines), 3);
+    wa_tested_expect_part(lines, "\"status\":\"failed\",\"exit_code\":2");
+    wa_tested_expect_part(lines, "nowhere");
+    wa_tested_expect_part(lines, "\"status\":\"diverged\",\"exit_code\":3");
+    wa_tested_expect_part(lines, "\"status\":\"done\",\"exit_code\":0,\"reason\":null");
+    free(lines);
+    /* only what failed runs again */
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "s.json", "--resume"), 1);
+    wa_tested_expect_part(tested->errors, "[1/1] ");
+    expect_lines(tested, "runs/s/sweep.jsonl", 3, "done", 1);
+}
+
+static void test_interrupt_lock_and_resume(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "long.json",
+                         "{" BASE ", 'grid': {'seed': [1, 2, 3], 'epochs': [60]}}");
+    pid_t process = WA_TESTED_START(tested, "sweep", "long.json", "--jobs", "1");
+    wa_tested_await(tested, "runs/long/seed-1/metrics.jsonl");
+    struct wa_tested_program other = *tested;
+    other.output = other.errors = NULL;
+    assert_int_equal(WA_TESTED_RUN(&other, "sweep", "long.json", "--resume"), 2);
+    WA_TESTED_EXPECT_ERROR(&other, "another sweep is running");
+    free(other.output);
+    free(other.errors);
+    assert_int_equal(kill(process, SIGINT), 0);
+    assert_int_equal(wa_tested_wait(tested, process), 1);
+    expect_lines(tested, "runs/long/sweep.jsonl", 1, "interrupted", 1);
+    assert_true(wa_tested_has(tested, "runs/long/seed-1/checkpoints/last.safetensors"));
+    assert_false(wa_tested_has(tested, "runs/long/seed-2"));
+    pid_t again = WA_TESTED_START(tested, "sweep", "long.json", "--jobs", "1", "--resume");
+    wa_tested_await(tested, "runs/long/sweep.jsonl");
+    assert_int_equal(wa_tested_wait(tested, again), 0);
+    expect_lines(tested, "runs/long/sweep.jsonl", 3, "done", 3);
+}
+
+static void test_exclusive(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "times.json",
+                         "{'exclusive': true, " BASE ", 'grid': {'seed': [1, 2]}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "times.json", "--jobs", "2"), 0);
+    expect_lines(tested, "runs/times/sweep.jsonl", 2, "done", 2);
+    assert_false(wa_tested_has(tested, "runs/times/.warm-up"));
+    wa_tested_expect_part(tested->errors, "seed-1: done");
+    assert_int_equal(count_parts(tested->errors, "(0 running"), 2);
+}
+
+static void test_bad_usage(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "four.json", FOUR);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--jobs", "0"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "--jobs 0");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--devices", "no such"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "no such");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--set", "architecture.widht=8"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "--set architecture.widht=8");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--set", "rule.plugin=[\"x\"]"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "rule.plugin", "x");
+    assert_false(wa_tested_has(tested, "runs"));
+}
+
+int main(void)
+{
+#define TEST(function) cmocka_unit_test_setup_teardown(function, wa_tested_set_up, wa_tested_tear_down)
+    const struct CMUnitTest tests[] = {
+        TEST(test_lists_of_the_published_experiments),
+        TEST(test_published_experiments_run_small),
+        TEST(test_four_runs_two_at_once),
+        TEST(test_failed_and_diverged_runs_are_recorded),
+        TEST(test_interrupt_lock_and_resume),
+        TEST(test_exclusive),
+        TEST(test_bad_usage),
+    };
+#undef TEST
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
