@@ -31,15 +31,13 @@ struct stretch {
     int lanes, dz, a;
 };
 
-INLINE struct stretch find_stretch(const struct walk *k, int segment)
+INLINE void find_stretch(const struct walk *k, int segment, struct stretch *ret)
 {
-    struct stretch s;
     int run = segment / k->cuts, cut = segment - run * k->cuts;
     int row = run / k->runs, column = run - row * k->runs;
-    s.lanes = cut == k->cuts - 1 ? k->run_lanes - cut * k->length : k->length;
-    s.dz = k->dz + row * k->dz_row + column * k->dz_run + cut * k->length;
-    s.a = k->a + row * k->a_row + column * k->a_run + cut * k->length;
-    return s;
+    ret->lanes = cut == k->cuts - 1 ? k->run_lanes - cut * k->length : k->length;
+    ret->dz = k->dz + row * k->dz_row + column * k->dz_run + cut * k->length;
+    ret->a = k->a + row * k->a_row + column * k->a_run + cut * k->length;
 }
 
 /* turned[lane][output] = dz[output][lane] for a block of WIDTH x WIDTH. */
@@ -72,7 +70,8 @@ KERNEL void weight_gradient_wide(__global const float *restrict a, __global cons
         const int visit_end = min(visit + k.visit, end);
         int lane = 0;
         for (int segment = visit; segment < visit_end; segment++) {
-            struct stretch s = find_stretch(&k, segment);
+            struct stretch s;
+            find_stretch(&k, segment, &s);
             for (int v = 0; v < OUT_VECTORS; v++) {
                 int o = o0 + v * WIDTH;
                 __global const float *from = dz + (size_t)min(o, outs - 1) * dz_plane + s.dz;
@@ -99,7 +98,8 @@ KERNEL void weight_gradient_wide(__global const float *restrict a, __global cons
                 }
                 __local const float *d = turned;
                 for (int segment = visit; segment < visit_end; segment++) {
-                    struct stretch s = find_stretch(&k, segment);
+                    struct stretch s;
+                    find_stretch(&k, segment, &s);
                     __global const float *x[ROWS];
                     UNROLL for (int r = 0; r < ROWS; r++)
                     {

@@ -118,24 +118,55 @@ static struct wa_session_shape tiny_shape(const char *rule)
 }
 
 /* Two training steps, as the second one reads what the first one left, and an evaluation. */
-static void step(struct wa_fixture *fixture, const struct wa_session_shape *shape)
+static void step_on(struct wa_fixture *fixture, const struct wa_session_shape *shape,
+                    const void *items, const void *targets)
 {
     struct wa_session_under_test test;
     size_t count = 0;
     struct wa_session_result results[WA_SESSION_SLOTS];
-    uint32_t *labels = wa_session_labels(fixture, shape);
-    size_t values = (size_t)shape->rows * (size_t)shape->columns * (size_t)shape->channels;
-    const void *items = shape->element == WA_ELEMENT_U8
-                            ? (void *)wa_session_images(fixture, shape, labels)
-                            : (void *)wa_fixture_random(fixture, values * (size_t)shape->batch);
+    const struct wa_batch batch = {.count = shape->batch, .items = items, .targets = targets};
     wa_session_open(fixture, shape, &test);
-    assert_true(isfinite(wa_session_steps(&test, items, labels, 1, 2)) != 0);
-    const struct wa_batch batch = {.count = shape->batch, .items = items, .targets = labels};
+    assert_true(isfinite(wa_session_steps(&test, items, targets, 1, 2)) != 0);
     WA_FIXTURE_CHECK(fixture, wa_session_evaluate(test.session, &batch, &fixture->err));
     WA_FIXTURE_CHECK(fixture, wa_session_collect(test.session, results, &count, &fixture->err));
     assert_true(isfinite(results[0].loss) != 0);
     wa_session_close(&test);
     wa_fixture_clear(fixture);
+}
+
+static void step(struct wa_fixture *fixture, const struct wa_session_shape *shape)
+{
+    size_t values = (size_t)shape->rows * (size_t)shape->columns * (size_t)shape->channels *
+                    (size_t)shape->batch;
+    uint32_t *labels = wa_session_labels(fixture, shape);
+    if (shape->element == WA_ELEMENT_U8) {
+        step_on(fixture, shape, wa_session_images(fixture, shape, labels), labels);
+    } else {
+        step_on(fixture, shape, wa_fixture_random(fixture, values), labels);
+    }
+}
+
+/* The rules that a recurrent net has. */
+static void step_sequences(struct wa_fixture *fixture)
+{
+    enum { STEPS = 4 };
+    static const char *const sequence_rules[] = {"backprop", "align-zero", "align-ada", "last-layer"};
+    for (size_t r = 0; r < LENGTH(sequence_rules); r++) {
+        const struct wa_session_shape shape = {.rule = sequence_rules[r],
+                                               .optimizer_options = "{\"learning_rate\": 0.001}",
+                                               .architecture = "rnn",
+                                               .architecture_options = "{\"width\": 5}",
+                                               .batch = 5,
+                                               .rows = STEPS,
+                                               .columns = 1,
+                                               .channels = 1,
+                                               .classes = 1,
+                                               .element = WA_ELEMENT_F32,
+                                               .target_values = STEPS,
+                                               .seed = 7};
+        step_on(fixture, &shape, wa_fixture_random(fixture, (size_t)STEPS * 5),
+                wa_fixture_random(fixture, (size_t)STEPS * 5));
+    }
 }
 
 static void step_rules(struct wa_fixture *fixture)
@@ -179,6 +210,7 @@ static void run_cpu_path(struct wa_fixture *fixture)
         "{\"width\": 9, \"kernels\": [5, 3], \"strides\": [2, 2]}"};
     use_vectors(fixture, 4);
     step_rules(fixture);
+    step_sequences(fixture);
     step_widths(fixture, widths, LENGTH(widths), 5);
     fixture->engine.convolution = WA_CONVOLUTION_WINOGRAD;
     step_widths(fixture, widths, LENGTH(widths), 4);
@@ -200,6 +232,7 @@ static void run_gpu_path(struct wa_fixture *fixture)
         "{\"width\": 40, \"kernels\": [2, 2], \"strides\": [2, 2]}"};
     fixture->engine.path = WA_PATH_GPU;
     step_rules(fixture);
+    step_sequences(fixture);
     step_widths(fixture, widths, LENGTH(widths), 4);
 }
 

@@ -1,4 +1,4 @@
-/* A session of a small cnn for tests: see session_fixture.h. */
+/* A session of a small network for tests: see session_fixture.h. */
 #include "session_fixture.h"
 
 #include <setjmp.h>
@@ -46,7 +46,8 @@ void wa_session_open(struct wa_fixture *fixture, const struct wa_session_shape *
     open_registry(ret_test);
     const struct wa_session_spec spec = {
         .engine = &fixture->engine,
-        .architecture = find(ret_test, WA_KIND_ARCHITECTURE, "cnn"),
+        .architecture = find(ret_test, WA_KIND_ARCHITECTURE,
+                             shape->architecture ? shape->architecture : "cnn"),
         .rule = find(ret_test, WA_KIND_RULE, shape->rule),
         .optimizer =
             find(ret_test, WA_KIND_OPTIMIZER, shape->optimizer ? shape->optimizer : "sgd"),
@@ -59,7 +60,8 @@ void wa_session_open(struct wa_fixture *fixture, const struct wa_session_shape *
                  .channels = (uint32_t)shape->channels,
                  .classes = (uint32_t)shape->classes,
                  .element = shape->element,
-                 .target = WA_TARGET_CLASS,
+                 .target_values = (uint32_t)shape->target_values,
+                 .target = shape->target_values ? WA_TARGET_VALUES : WA_TARGET_CLASS,
                  .target_offset = 0.1f},
         .batch = shape->batch,
         .seed = shape->seed,
@@ -107,13 +109,13 @@ void wa_session_set_parameters(struct wa_session_under_test *test, const float *
 }
 
 double wa_session_steps(struct wa_session_under_test *test, const void *items,
-                        const uint32_t *labels, uint64_t first, uint64_t last)
+                        const void *targets, uint64_t first, uint64_t last)
 {
     struct wa_fixture *fixture = test->fixture;
     struct wa_session_result results[WA_SESSION_SLOTS];
     size_t count = 0;
     const struct wa_batch batch = {
-        .count = wa_session_model(test->session)->batch, .items = items, .targets = labels};
+        .count = wa_session_model(test->session)->batch, .items = items, .targets = targets};
     for (uint64_t step = first; step <= last; step++) {
         WA_FIXTURE_CHECK(fixture, wa_session_train(test->session, &batch, step, &fixture->err));
     }

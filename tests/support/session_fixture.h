@@ -1,4 +1,4 @@
-/* A session of a small cnn for tests, made from the built plugins of $WALIGN_TEST_BUILD (the build
+/* A session of a small network for tests, made from the built plugins of $WALIGN_TEST_BUILD (the build
  * folder), and its parameters as one array. Every failure fails the running test. */
 #ifndef WALIGN_TESTS_SESSION_FIXTURE_H
 #define WALIGN_TESTS_SESSION_FIXTURE_H
@@ -12,9 +12,11 @@ struct wa_session_shape {
     const char *rule_options;      /* JSON; NULL: {} */
     const char *optimizer;         /* NULL: "sgd" */
     const char *optimizer_options; /* JSON */
+    const char *architecture;      /* NULL: "cnn" */
     const char *architecture_options;
     int batch, rows, columns, channels, classes;
     wa_element element;
+    int target_values; /* 0: targets are classes */
     uint32_t seed;
     bool is_standard;
 };
@@ -38,7 +40,7 @@ void wa_session_set_parameters(struct wa_session_under_test *test, const float *
 
 /* Trains steps first .. last on one batch and returns the loss before the last one. */
 double wa_session_steps(struct wa_session_under_test *test, const void *items,
-                        const uint32_t *labels, uint64_t first, uint64_t last);
+                        const void *targets, uint64_t first, uint64_t last);
 
 /* A batch of bytes: each class has a pattern of its own, each item noise of its own. */
 unsigned char *wa_session_images(struct wa_fixture *fixture, const struct wa_session_shape *shape,
