@@ -157,7 +157,7 @@ WA_MUST_CHECK wa_status wa_session_sizes_find(struct wa_session *session, int it
                                               bool is_trained, int *ret_place);
 void wa_session_sizes_swap(struct wa_session *session, int place); /* -1: does nothing */
 
-/* rule_host.c: the services of wa_rule_host and the handles behind them. */
+/* rule_host.c: the services of wa_rule_host; rule_memory.c: the memory behind its handles. */
 void wa_rule_host_init(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_draw(struct wa_session *session);
 WA_MUST_CHECK wa_status wa_rule_host_allocate(struct wa_session *session);

@@ -9,7 +9,8 @@ int wa_command_set_up(void **state)
             *state, "tiny.json",
             "{'dataset': {'plugin': 'glyphs', 'height': 8, 'width': 8, 'items': 120,\n"
             "             'validation': 20},\n"
-            " 'architecture': {'plugin': 'cnn', 'width': 4, 'kernels': [3, 3], 'strides': [1, 2]},\n"
+            " 'architecture': {'plugin': 'cnn', 'width': 4, 'kernels': [3, 3], 'strides': [1, "
+            "2]},\n"
             " 'rule': {'plugin': 'align-ada'},\n"
             " 'batch': 10, 'epochs': 2}\n");
     }

@@ -183,9 +183,12 @@ static void test_unreadable_config(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_COMMAND_TEST(test_unknown_names),      WA_COMMAND_TEST(test_types),
-        WA_COMMAND_TEST(test_ranges),             WA_COMMAND_TEST(test_sets_that_are_none),
-        WA_COMMAND_TEST(test_misfits),            WA_COMMAND_TEST(test_texts),
+        WA_COMMAND_TEST(test_unknown_names),
+        WA_COMMAND_TEST(test_types),
+        WA_COMMAND_TEST(test_ranges),
+        WA_COMMAND_TEST(test_sets_that_are_none),
+        WA_COMMAND_TEST(test_misfits),
+        WA_COMMAND_TEST(test_texts),
         WA_COMMAND_TEST(test_unreadable_config),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -18,10 +18,11 @@ static int set_up(void **state)
 {
     int result = wa_tested_set_up(state);
     if (result == 0) {
-        wa_tested_write_json(*state, "arrays.json",
-                             "{'dataset': {'plugin': 'arrays', 'images': 'x.npy', 'labels': 'y.npy'},"
-                             " 'architecture': {'plugin': 'cnn', 'width': 2, 'kernels': [3],"
-                             " 'strides': [1]}, 'rule': {'plugin': 'fa'}, 'batch': 2, 'epochs': 1}");
+        wa_tested_write_json(
+            *state, "arrays.json",
+            "{'dataset': {'plugin': 'arrays', 'images': 'x.npy', 'labels': 'y.npy'},"
+            " 'architecture': {'plugin': 'cnn', 'width': 2, 'kernels': [3],"
+            " 'strides': [1]}, 'rule': {'plugin': 'fa'}, 'batch': 2, 'epochs': 1}");
     }
     return result;
 }
@@ -145,8 +146,10 @@ static void test_idx(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        DATA_TEST(test_arrays),         DATA_TEST(test_label_out_of_range),
-        DATA_TEST(test_missing_folder), DATA_TEST(test_no_folder_found),
+        DATA_TEST(test_arrays),
+        DATA_TEST(test_label_out_of_range),
+        DATA_TEST(test_missing_folder),
+        DATA_TEST(test_no_folder_found),
         DATA_TEST(test_idx),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

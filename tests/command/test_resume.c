@@ -54,7 +54,8 @@ static uint64_t steps_in_epoch(struct wa_tested_program *t, const char *name)
 {
     struct wa_safetensors *file = NULL;
     struct wa_error err = {0};
-    assert_int_equal(wa_safetensors_read(wa_data_folder_file(&t->folder, name), &file, &err), WA_OK);
+    assert_int_equal(wa_safetensors_read(wa_data_folder_file(&t->folder, name), &file, &err),
+                     WA_OK);
     const struct wa_safetensors_entry *progress = wa_safetensors_find(file, "state.progress");
     assert_non_null(progress);
     assert_int_equal(progress->type, WA_SAFETENSORS_U64);
@@ -96,9 +97,9 @@ enum { KILL_SEED = 20260301, KILLS = 15 };
 static void test_kill_at_any_time(void **state)
 {
     struct wa_tested_program *t = *state;
-    static const char *const arguments[] = {"train", "tiny.json",  "--out", "killed", "--resume",
-                                            "--set", "epochs=400", "--quiet", "--set",
-                                            "keep_every=50", NULL};
+    static const char *const arguments[] = {"train",    "tiny.json",     "--out",      "killed",
+                                            "--resume", "--set",         "epochs=400", "--quiet",
+                                            "--set",    "keep_every=50", NULL};
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set",
                                    "epochs=400", "--set", "keep_every=50"),
                      0);
@@ -139,7 +140,8 @@ static void test_more_epochs(void **state)
 {
     struct wa_tested_program *t = *state;
     assert_int_equal(
-        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", "epochs=5"), 0);
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", "epochs=5"),
+        0);
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 0);
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--resume",
                                    "--set", "epochs=5"),
@@ -152,7 +154,8 @@ static void test_sparse_checkpoints(void **state)
 {
     struct wa_tested_program *t = *state;
     assert_int_equal(
-        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", "epochs=5"), 0);
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", "epochs=5"),
+        0);
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
                                    "epochs=5", "--set", "checkpoint_every=100"),
                      0);
@@ -174,7 +177,7 @@ static void test_sparse_checkpoints(void **state)
     free(after);
 }
 
-/* ---- Resumes with nothing to go on from, or nothing to do ------------------------------------- */
+/* ---- Nothing to go on from, or nothing to do ------------------------------------------------ */
 
 static void test_finished_run(void **state)
 {
@@ -216,9 +219,9 @@ static void test_torn_line_is_dropped(void **state)
 {
     struct wa_tested_program *t = *state;
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 0);
-    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set",
-                                   "epochs=3"),
-                     0);
+    assert_int_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", "epochs=3"),
+        0);
     size_t size = 0;
     char *metrics = wa_tested_read(t, "run/metrics.jsonl", &size);
     char *torn = malloc(size + 32);
@@ -295,13 +298,13 @@ static void test_damaged_metrics(void **state)
     struct wa_tested_program *t = *state;
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 0);
     wa_tested_write_json(t, "run/metrics.jsonl", "{'epoch':1,'step':10}\nnonsense\n");
-    assert_int_equal(
-        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--quiet"), 2);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--quiet"),
+                     2);
     WA_TESTED_EXPECT_ERROR(t, "run/metrics.jsonl:2:1");
     /* lines that the checkpoint is further than cannot be made again */
     wa_tested_write_json(t, "run/metrics.jsonl", "{'epoch':1,'step':10,'seconds':1}\n");
-    assert_int_equal(
-        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--quiet"), 2);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--quiet"),
+                     2);
     WA_TESTED_EXPECT_ERROR(t, "metrics.jsonl", "epoch 2");
 }
 
@@ -310,8 +313,8 @@ static void test_damaged_run_json(void **state)
     struct wa_tested_program *t = *state;
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 0);
     wa_tested_write(t, "run/run.json", "{", 1);
-    assert_int_equal(
-        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--quiet"), 2);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--quiet"),
+                     2);
     WA_TESTED_EXPECT_ERROR(t, "run/run.json");
 }
 

@@ -43,7 +43,8 @@ static void run_tool(struct wa_tested_program *t, const char *tool, const char *
 /* A build tree of the program and all plugins but the rules. */
 static void copy_without_rules(struct wa_tested_program *t, char ret_program[PATH_BYTES])
 {
-    static const char *const folders[] = {"plugins/architectures", "plugins/optimizers", "datasets"};
+    static const char *const folders[] = {"plugins/architectures", "plugins/optimizers",
+                                          "datasets"};
     const char *slash = strrchr(t->program, '/');
     assert_non_null(slash);
     int length = (int)(slash - t->program);
@@ -185,9 +186,9 @@ static void test_rule_from_outside(void **state)
     write_renamed(t, "my_own_fa.c");
     RUN_TOOL(t, "cc", "-std=c11", "-shared", "-fPIC", "-Wl,--no-undefined", include, "my_own_fa.c",
              "-o", "mine/my_own_fa.so");
-    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set",
-                                   "rule.plugin=my-own-fa"),
-                     2);
+    assert_int_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set", "rule.plugin=my-own-fa"),
+        2);
     WA_TESTED_EXPECT_ERROR(t, "no rule has the id 'my-own-fa'");
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "mine/run", "--quiet", "--set",
                                    "rule.plugin=my-own-fa", "--plugin-path", "mine"),

@@ -1,4 +1,4 @@
-/* What is around a run fails: devices, directories, disks, caches, memory; and runs that diverge. */
+/* What is around a run fails: devices, directories, disks, caches, memory. And runs diverge. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,8 +39,8 @@ static void test_no_platform(void **state)
 static void test_no_such_device(void **state)
 {
     struct wa_tested_program *t = *state;
-    assert_int_equal(
-        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--device", "abacus"), 2);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--device", "abacus"),
+                     2);
     WA_TESTED_EXPECT_ERROR(t, "'abacus'", "found 0: ");
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--device", "999"), 2);
     WA_TESTED_EXPECT_ERROR(t, "'999'", "found 0: ");
@@ -53,9 +53,9 @@ static void test_no_such_device(void **state)
 static void test_more_than_the_device_has(void **state)
 {
     struct wa_tested_program *t = *state;
-    assert_int_not_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set",
-                                       "architecture.width=65536"),
-                         0);
+    assert_int_not_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set", "architecture.width=65536"),
+        0);
     WA_TESTED_EXPECT_ERROR(t, " GB of memory", "width");
     assert_false(wa_tested_has(t, "run"));
     /* Some hundred GB: what fits is said before anything is allocated. */
@@ -89,9 +89,9 @@ static void test_unwritable_directory(void **state)
 static void test_full_disk(void **state)
 {
     struct wa_tested_program *t = *state;
-    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set",
-                                   "epochs=4"),
-                     0);
+    assert_int_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", "epochs=4"),
+        0);
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 0);
     size_t size = 0;
     char *before = wa_tested_read(t, "run" LAST, &size);
@@ -190,7 +190,8 @@ static bool is_finite_checkpoint(struct wa_tested_program *t, const char *name)
 {
     struct wa_safetensors *file = NULL;
     struct wa_error err = {0};
-    assert_int_equal(wa_safetensors_read(wa_data_folder_file(&t->folder, name), &file, &err), WA_OK);
+    assert_int_equal(wa_safetensors_read(wa_data_folder_file(&t->folder, name), &file, &err),
+                     WA_OK);
     bool is_finite = true;
     for (size_t i = 0; i < wa_safetensors_count(file); i++) {
         const struct wa_safetensors_entry *entry = wa_safetensors_at(file, i);

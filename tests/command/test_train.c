@@ -117,8 +117,8 @@ static void test_files_of_a_run(void **state)
 static void test_run_json(void **state)
 {
     struct wa_tested_program *t = *state;
-    static const char *const keys[] = {"config", "config_sha256", "seed",    "device",
-                                       "versions", "plugins",     "peak_device_bytes"};
+    static const char *const keys[] = {"config",  "config_sha256",    "seed", "device", "versions",
+                                       "plugins", "peak_device_bytes"};
     assert_int_equal(
         WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set", "seed=7", "--quiet"), 0);
     char *text = wa_tested_read(t, "run/run.json", NULL);

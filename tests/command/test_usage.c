@@ -160,11 +160,11 @@ static void test_plugins(void **state)
     static const struct {
         const char *kind, *id;
     } expected[] = {
-        {"rule", "backprop"},      {"rule", "align-zero"},   {"rule", "align-ada"},
-        {"rule", "align-prop"},    {"rule", "fa"},           {"rule", "dfa"},
-        {"rule", "last-layer"},    {"architecture", "cnn"},  {"optimizer", "sgd"},
-        {"optimizer", "adam"},     {"dataset", "mnist"},     {"dataset", "kmnist"},
-        {"dataset", "fashion-mnist"}, {"dataset", "cifar10"}, {"dataset", "arrays"},
+        {"rule", "backprop"},         {"rule", "align-zero"},  {"rule", "align-ada"},
+        {"rule", "align-prop"},       {"rule", "fa"},          {"rule", "dfa"},
+        {"rule", "last-layer"},       {"architecture", "cnn"}, {"optimizer", "sgd"},
+        {"optimizer", "adam"},        {"dataset", "mnist"},    {"dataset", "kmnist"},
+        {"dataset", "fashion-mnist"}, {"dataset", "cifar10"},  {"dataset", "arrays"},
         {"dataset", "glyphs"},
     };
     assert_int_equal(WA_TESTED_RUN(t, "plugins", "--json"), 0);
@@ -225,7 +225,8 @@ static void test_output_that_cannot_be_written(void **state)
 static void test_bench(void **state)
 {
     struct wa_tested_program *t = *state;
-    static const char *const numbers[] = {"flop_per_step", "gflops", "peak_gflops", "peak_fraction"};
+    static const char *const numbers[] = {"flop_per_step", "gflops", "peak_gflops",
+                                          "peak_fraction"};
     static const char *const times[] = {"median", "min", "max"};
     assert_int_equal(WA_TESTED_RUN(t, "bench", "tiny.json", "--steps", "5", "--json"), 0);
     json_object *bench = parse(t->output, json_type_object);

@@ -1,6 +1,6 @@
 /* What the authors' own programs printed on the official CIFAR-10 files (published-runs.json): it
- * fixes what no synthetic case can, the split, the order of the batches and the evaluation. The files
- * are those of $WALIGN_TEST_DATA/cifar10, as .bin or .bin.xz; without them all is skipped.
+ * fixes what no synthetic case can, the split, the order of the batches and the evaluation. The
+ * files are those of $WALIGN_TEST_DATA/cifar10, as .bin or .bin.xz; without them all is skipped.
  *
  * The long runs (450 steps) are cut off after the 40 steps whose losses are known, but for one that
  * goes on to the accuracies at the epoch's end; the short ones (135 steps) all do.
@@ -140,8 +140,9 @@ static void write_config(const struct published_case *c, struct wa_tested_progra
 {
     json_object *config = wa_golden_config(c->golden, wa_golden_text(c->golden, "optimizer"));
     json_object *dataset = json_tokener_parse("{\"plugin\": \"cifar10\"}");
-    json_object *architecture = json_tokener_parse(
-        "{\"plugin\": \"cnn\", \"kernels\": [3, 3, 3, 3, 3, 3, 3], \"strides\": [1, 1, 1, 2, 1, 2, 1]}");
+    json_object *architecture =
+        json_tokener_parse("{\"plugin\": \"cnn\", \"kernels\": [3, 3, 3, 3, 3, 3, 3], \"strides\": "
+                           "[1, 1, 1, 2, 1, 2, 1]}");
     (void)json_object_object_add(dataset, "dir", json_object_new_string(c->published->dir));
     static const char *const splits[] = {"validation", "train_limit", "validation_limit"};
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
@@ -217,8 +218,8 @@ static int run_cases(struct published *p)
     struct CMUnitTest tests[MOST_CASES] = {{0}};
     struct published_case states[MOST_CASES] = {{0}};
     for (size_t i = 0; i < count && i < MOST_CASES; i++) {
-        states[i] = (struct published_case){
-            .published = p, .golden = json_object_array_get_idx(cases, i)};
+        states[i] =
+            (struct published_case){.published = p, .golden = json_object_array_get_idx(cases, i)};
         tests[i] = (struct CMUnitTest){.name = wa_golden_text(states[i].golden, "case"),
                                        .test_func = test_case,
                                        .initial_state = &states[i]};
@@ -239,8 +240,9 @@ int main(void)
         return SKIPPED;
     }
     if (!has_files(published.data, "") && !has_files(published.data, ".xz")) {
-        (void)printf("skipped: no CIFAR-10 files in %s/cifar10 (data_batch_1.bin or .bin.xz, ...)\n",
-                     published.data);
+        (void)printf(
+            "skipped: no CIFAR-10 files in %s/cifar10 (data_batch_1.bin or .bin.xz, ...)\n",
+            published.data);
         return SKIPPED;
     }
     published.golden = wa_golden_read("published-runs.json");

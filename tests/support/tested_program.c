@@ -78,7 +78,8 @@ static bool redirect(const char *name, int target)
 static bool limit_files(size_t bytes)
 {
     const struct rlimit limit = {.rlim_cur = bytes, .rlim_max = bytes};
-    return bytes == 0 || (signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &limit) == 0);
+    return bytes == 0 ||
+           (signal(SIGXFSZ, SIG_IGN) != SIG_ERR && setrlimit(RLIMIT_FSIZE, &limit) == 0);
 }
 
 /* In the new process. */
@@ -140,7 +141,8 @@ void wa_tested_expect_error(const struct wa_tested_program *tested, const char *
 {
     static const char head[] = "walign: ";
     const char *errors = tested->errors;
-    if (strncmp(errors, head, sizeof head - 1) != 0 || strchr(errors, '\n') != strrchr(errors, '\n')) {
+    if (strncmp(errors, head, sizeof head - 1) != 0 ||
+        strchr(errors, '\n') != strrchr(errors, '\n')) {
         fail_msg("expected one line 'walign: ...' on stderr, got: %s", errors);
     }
     for (; *texts; texts++) {

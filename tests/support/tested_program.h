@@ -24,8 +24,7 @@ int wa_tested_set_up(void **state);
 int wa_tested_tear_down(void **state);
 
 /* Runs the program and returns its exit status, or 128 + the signal that ended it. */
-#define WA_TESTED_RUN(tested, ...)                                                                 \
-    wa_tested_run((tested), (const char *const[]){__VA_ARGS__, NULL})
+#define WA_TESTED_RUN(tested, ...) wa_tested_run((tested), (const char *const[]){__VA_ARGS__, NULL})
 int wa_tested_run(struct wa_tested_program *tested, const char *const *arguments);
 
 /* The same in two parts, to do something meanwhile. One run at a time. */
