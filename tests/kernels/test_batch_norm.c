@@ -213,7 +213,8 @@ static void check_bias(struct wa_fixture *fixture, struct wa_network *network, u
     wa_reference_bias_gradient(channels, places, network->model.batch, dz, expected, bounds);
     for (int c = 0; c < channels; c++) {
         expected[c] /= own_scale(layer);
-        bounds[c] *= wa_reference_rounding(places * (size_t)network->model.batch) / own_scale(layer);
+        bounds[c] *=
+            wa_reference_rounding(places * (size_t)network->model.batch) / own_scale(layer);
     }
     float *read = wa_fixture_read(fixture, gradients, network->model.parameter_count);
     wa_fixture_compare(fixture, "bias gradient", (size_t)channels,
@@ -236,8 +237,8 @@ static void check_activate_backward(struct wa_fixture *fixture, struct wa_networ
     int batch = network->model.batch;
     size_t count = wa_fixture_layout_count(out, batch);
     struct wa_layout pooled = wa_layout_make(out->channels, 1, 1, out->lanes, 0, 0);
-    struct wa_gradient_source source = {
-        send(fixture, b->is_pooled ? &pooled : out, batch, b->g), b->is_pooled};
+    struct wa_gradient_source source = {send(fixture, b->is_pooled ? &pooled : out, batch, b->g),
+                                        b->is_pooled};
     cl_mem h = send(fixture, out, batch, b->h);
     cl_mem slope_h = b->slope_h == b->h ? h : send(fixture, out, batch, b->slope_h);
     cl_mem inverse = wa_fixture_input(fixture, b->inverse, wa_fixture_layout_count(out, 1));
@@ -272,9 +273,9 @@ static void check_pool(struct wa_fixture *fixture, struct wa_network *network, u
     pooled.floats = channels * (size_t)out->lanes; /* no more is owned */
     float *a = wa_fixture_random(fixture, channels * places * (size_t)batch);
     cl_mem dev_pooled = wa_fixture_output(fixture, pooled.floats);
-    WA_FIXTURE_CHECK(fixture, wa_operations_pool(network->operations, l,
-                                                 send(fixture, &a_layout, batch, a), &a_layout,
-                                                 dev_pooled, &fixture->err));
+    WA_FIXTURE_CHECK(fixture,
+                     wa_operations_pool(network->operations, l, send(fixture, &a_layout, batch, a),
+                                        &a_layout, dev_pooled, &fixture->err));
     size_t count = channels * (size_t)batch;
     double *wide = wa_fixture_widen(fixture, a, count * places);
     double *expected = wa_fixture_allocate(fixture, count, sizeof *expected);
@@ -327,16 +328,17 @@ static void test_odd_sizes(void **state)
     }
 }
 
-/* Where the batch ends within vectors, and where lanes past the batch fill vectors of their own. */
+/* Where the batch ends within vectors, where lanes past the batch fill vectors of their own, and where
+ * a batch has more vectors than there are registers. */
 static void test_batches_and_vectors(void **state)
 {
-    static const int cases[][2] = {{16, 5}, {16, 16}, {8, 1}, {8, 5}, {8, 17}, {4, 1}, {4, 5}, {4, 17}};
+    static const int cases[][2] = {{16, 5}, {16, 16}, {16, 300}, {8, 1},  {8, 5},
+                                   {8, 17}, {4, 1},   {4, 5},    {4, 17}, {4, 100}};
     struct wa_fixture *fixture = *state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
         fixture->engine.vector_width = cases[i][0];
         fixture->engine.output_block = cases[i][0] == 16 ? 8 : 4;
-        const struct wa_network_shape shape = {
-            cases[i][1], 1, 3, 2, {{2, 1, 7}}, 1, false, false};
+        const struct wa_network_shape shape = {cases[i][1], 1, 3, 2, {{2, 1, 7}}, 1, false, false};
         check_shape(fixture, &shape);
     }
 }
@@ -389,9 +391,9 @@ static void test_same_bits_twice(void **state)
     for (int i = 0; i < 2; i++) {
         cl_mem dev_a = wa_fixture_output(fixture, in->floats);
         cl_mem dev_inverse = wa_fixture_output(fixture, positions);
-        WA_FIXTURE_CHECK(fixture, wa_operations_activate(
-                                      network.operations, 0, dev_weights, send(fixture, out, 100, z),
-                                      true, dev_a, in, dev_inverse, &fixture->err));
+        WA_FIXTURE_CHECK(fixture, wa_operations_activate(network.operations, 0, dev_weights,
+                                                         send(fixture, out, 100, z), true, dev_a,
+                                                         in, dev_inverse, &fixture->err));
         a[i] = wa_fixture_read(fixture, dev_a, in->floats);
         inverse[i] = wa_fixture_read(fixture, dev_inverse, positions);
     }
@@ -403,10 +405,8 @@ static void test_same_bits_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_FIXTURE_TEST(test_odd_sizes),
-        WA_FIXTURE_TEST(test_batches_and_vectors),
-        WA_FIXTURE_TEST(test_nan_comes_through),
-        WA_FIXTURE_TEST(test_infinity_is_not_hidden),
+        WA_FIXTURE_TEST(test_odd_sizes),         WA_FIXTURE_TEST(test_batches_and_vectors),
+        WA_FIXTURE_TEST(test_nan_comes_through), WA_FIXTURE_TEST(test_infinity_is_not_hidden),
         WA_FIXTURE_TEST(test_same_bits_twice),
     };
     return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);

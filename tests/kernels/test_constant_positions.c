@@ -64,8 +64,8 @@ static cl_mem load_images(struct run *run, const struct framed *framed)
     return x;
 }
 
-static bool sees_only_constants(const struct wa_model_layer *layer, const bool *is_constant, int row,
-                                int column)
+static bool sees_only_constants(const struct wa_model_layer *layer, const bool *is_constant,
+                                int row, int column)
 {
     const struct wa_layer *s = &layer->shape;
     bool is_all = true;
@@ -87,9 +87,8 @@ static void mark_outputs(struct run *run, uint32_t l)
     size_t count = 0;
     run->is_constant[l + 1] = wa_fixture_allocate(run->fixture, places, sizeof(bool));
     for (size_t p = 0; p < places; p++) {
-        bool is_constant =
-            sees_only_constants(&run->network.model.layers[l], run->is_constant[l],
-                                (int)p / out->columns, (int)p % out->columns);
+        bool is_constant = sees_only_constants(&run->network.model.layers[l], run->is_constant[l],
+                                               (int)p / out->columns, (int)p % out->columns);
         run->is_constant[l + 1][p] = is_constant;
         count += is_constant;
     }
@@ -131,9 +130,9 @@ static void go_forward(struct run *run, cl_mem x)
         run->h[l] = wa_fixture_output(fixture, layer->output.floats);
         run->a[l] = wa_fixture_input(fixture, zeros, a->floats);
         run->inverse[l] = wa_fixture_output(fixture, wa_fixture_layout_count(&layer->output, 1));
-        WA_FIXTURE_CHECK(fixture, wa_operations_forward(operations, l, run->weights,
-                                                        run->arranged[0], l ? run->a[0] : x,
-                                                        run->h[l], &fixture->err));
+        WA_FIXTURE_CHECK(fixture,
+                         wa_operations_forward(operations, l, run->weights, run->arranged[0],
+                                               l ? run->a[0] : x, run->h[l], &fixture->err));
         WA_FIXTURE_CHECK(fixture,
                          wa_operations_activate(operations, l, run->weights, run->h[l], true,
                                                 run->a[l], a, run->inverse[l], &fixture->err));
@@ -176,9 +175,9 @@ static void check_case(struct wa_fixture *fixture, const struct framed *framed)
     for (int direction = 0; direction < 2; direction++) {
         run.arranged[direction] = wa_fixture_output(
             fixture, wa_operations_arranged_floats(run.network.operations, direction == 1));
-        WA_FIXTURE_CHECK(fixture, wa_operations_arrange(run.network.operations, run.weights,
-                                                        direction == 1, run.arranged[direction],
-                                                        &fixture->err));
+        WA_FIXTURE_CHECK(fixture,
+                         wa_operations_arrange(run.network.operations, run.weights, direction == 1,
+                                               run.arranged[direction], &fixture->err));
     }
     go_forward(&run, load_images(&run, framed));
     go_back(&run);
@@ -211,8 +210,7 @@ static void test_framed_images_by_either_algorithm(void **state)
     static const enum wa_convolution_choice choices[] = {WA_CONVOLUTION_DIRECT,
                                                          WA_CONVOLUTION_WINOGRAD};
     struct wa_fixture *fixture = *state;
-    const struct framed mixed = {
-        {20, 1, 16, 16, {{3, 2, 7}, {3, 1, 9}}, 7, false, false}, 6, 0.0f};
+    const struct framed mixed = {{20, 1, 16, 16, {{3, 2, 7}, {3, 1, 9}}, 7, false, false}, 6, 0.0f};
     for (size_t c = 0; c < LENGTH(choices); c++) {
         fixture->engine.convolution = choices[c];
         check_case(fixture, &cases[0]);

@@ -78,16 +78,14 @@ static struct outputs run(struct wa_fixture *fixture, struct wa_network *network
                           const struct operands *o)
 {
     struct wa_layout g = input_gradient_layout(network, l);
-    struct outputs out = {
-        .z = wa_fixture_output(fixture, network->model.layers[l].output.floats),
-        .g = wa_fixture_output(fixture, g.floats),
-        .gradients = wa_fixture_output(fixture, network->model.parameter_count)};
+    struct outputs out = {.z = wa_fixture_output(fixture, network->model.layers[l].output.floats),
+                          .g = wa_fixture_output(fixture, g.floats),
+                          .gradients = wa_fixture_output(fixture, network->model.parameter_count)};
     struct wa_operations *operations = network->operations;
     WA_FIXTURE_CHECK(fixture, wa_operations_forward(operations, l, o->dev_weights, o->dev_forward,
                                                     o->dev_x, out.z, &fixture->err));
-    WA_FIXTURE_CHECK(fixture, wa_operations_backward(operations, l, o->dev_weights,
-                                                     o->dev_backward, o->dev_dz, out.g,
-                                                     &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_operations_backward(operations, l, o->dev_weights, o->dev_backward,
+                                                     o->dev_dz, out.g, &fixture->err));
     WA_FIXTURE_CHECK(fixture, wa_operations_weight_gradient(operations, l, o->dev_x, o->dev_dz,
                                                             out.gradients, &fixture->err));
     return out;
@@ -215,7 +213,7 @@ static const int image_sizes[][2] = {{1, 1}, {7, 7}, {8, 8}, {13, 9}};
 static const int kernels[] = {1, 2, 3, 5};
 static const int strides[] = {1, 2, 4};
 /* channels, outputs, batch: all are met with every kernel in turn */
-static const int sizes[][3] = {{1, 7, 20},  {7, 33, 1},  {33, 7, 20}, {7, 1, 100},
+static const int sizes[][3] = {{1, 7, 20},   {7, 33, 1},   {33, 7, 20}, {7, 1, 100},
                                {33, 33, 20}, {1, 33, 100}, {33, 1, 1}};
 
 #define LENGTH(array) (sizeof(array) / sizeof *(array))
@@ -227,12 +225,13 @@ static void test_odd_sizes(void **state)
         for (size_t s = 0; s < LENGTH(strides); s++) {
             for (size_t i = 0; i < LENGTH(image_sizes); i++) {
                 const int *size = sizes[turn++ % LENGTH(sizes)];
-                const struct wa_network_shape shape = {.batch = size[2],
-                                                       .channels = size[0],
-                                                       .rows = image_sizes[i][0],
-                                                       .columns = image_sizes[i][1],
-                                                       .layers = {{kernels[k], strides[s], size[1]}},
-                                                       .classes = 7};
+                const struct wa_network_shape shape = {
+                    .batch = size[2],
+                    .channels = size[0],
+                    .rows = image_sizes[i][0],
+                    .columns = image_sizes[i][1],
+                    .layers = {{kernels[k], strides[s], size[1]}},
+                    .classes = 7};
                 check_shape(*state, &shape);
             }
         }
@@ -407,8 +406,7 @@ static void test_same_bits_twice(void **state)
         struct outputs second = run(fixture, &network, 0, &o);
         expect_same_bits(fixture, first.z, second.z, network.model.layers[0].output.floats);
         expect_same_bits(fixture, first.g, second.g, input_gradient_layout(&network, 0).floats);
-        expect_same_bits(fixture, first.gradients, second.gradients,
-                         network.model.parameter_count);
+        expect_same_bits(fixture, first.gradients, second.gradients, network.model.parameter_count);
         wa_network_close(&network);
         wa_fixture_clear(fixture);
     }
@@ -422,8 +420,7 @@ static int reset_direct(void **state)
     return 0;
 }
 
-#define DIRECT_TEST(test)                                                                          \
-    cmocka_unit_test_setup_teardown(test, reset_direct, wa_fixture_clear_test)
+#define DIRECT_TEST(test) cmocka_unit_test_setup_teardown(test, reset_direct, wa_fixture_clear_test)
 
 int main(void)
 {

@@ -39,13 +39,12 @@ struct operand {
 static struct operand make_operand(struct wa_fixture *fixture, int rows, int columns,
                                    const struct product *p)
 {
-    struct operand o = {.rows = rows, .columns = columns, .row = columns + p->slack,
-                        .offset = p->offset};
+    struct operand o = {
+        .rows = rows, .columns = columns, .row = columns + p->slack, .offset = p->offset};
     o.floats = o.offset + (size_t)o.row * (size_t)rows;
     float *values = wa_fixture_random(fixture, o.floats);
     for (size_t i = 0; i < o.floats; i++) {
-        bool is_inside =
-            i >= o.offset && (int)((i - o.offset) % (size_t)o.row) < columns;
+        bool is_inside = i >= o.offset && (int)((i - o.offset) % (size_t)o.row) < columns;
         values[i] = is_inside ? values[i] : wa_fixture_pattern();
     }
     o.values = values;
@@ -74,8 +73,7 @@ static void expect_surroundings(struct wa_fixture *fixture, const struct operand
                                 const float *values)
 {
     for (size_t i = 0; i < c->floats; i++) {
-        bool is_inside =
-            i >= c->offset && (int)((i - c->offset) % (size_t)c->row) < c->columns;
+        bool is_inside = i >= c->offset && (int)((i - c->offset) % (size_t)c->row) < c->columns;
         if (wa_fixture_is_pattern(values[i]) == is_inside) {
             print_error("%s: float %zu is %s\n", fixture->subject, i,
                         is_inside ? "not written" : "outside and was written");
@@ -89,9 +87,12 @@ static void check_product(struct wa_fixture *fixture, struct wa_matrix *matrix,
 {
     (void)snprintf(fixture->subject, sizeof fixture->subject,
                    "%s %d x %d x %d%s%s, alpha %g, beta %g, offset %zu, slack %d",
-                   matrix->library == WA_MATRIX_OWN ? "own" : "CLBlast", p->m, p->n, p->k,
-                   p->a_is_transposed ? " a^T" : "", p->b_is_transposed ? " b^T" : "",
-                   (double)p->alpha, (double)p->beta, p->offset, p->slack);
+                   matrix->library == WA_MATRIX_OWN       ? "own"
+                   : matrix->library == WA_MATRIX_CLBLAST ? "CLBlast"
+                                                          : "automatic",
+                   p->m, p->n, p->k, p->a_is_transposed ? " a^T" : "",
+                   p->b_is_transposed ? " b^T" : "", (double)p->alpha, (double)p->beta, p->offset,
+                   p->slack);
     bool at = p->a_is_transposed;
     bool bt = p->b_is_transposed;
     struct operand a = make_operand(fixture, at ? p->k : p->m, at ? p->m : p->k, p);
@@ -110,10 +111,9 @@ static void check_product(struct wa_fixture *fixture, struct wa_matrix *matrix,
         bounds[i] = fabs(alpha) * bounds[i] * wa_reference_rounding((size_t)p->k) +
                     0x1p-22 * (fabs(expected[i]) + fabs(beta * before[i]));
     }
-    WA_FIXTURE_CHECK(fixture,
-                     wa_matrix_product(matrix, p->m, p->n, p->k, p->alpha, as_operand(&a, at),
-                                       as_operand(&b, bt), p->beta, as_operand(&c, false),
-                                       &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_matrix_product(matrix, p->m, p->n, p->k, p->alpha,
+                                                as_operand(&a, at), as_operand(&b, bt), p->beta,
+                                                as_operand(&c, false), &fixture->err));
     float *actual = wa_fixture_read(fixture, c.memory, c.floats);
     wa_fixture_compare(fixture, "c", count, dense(fixture, &c, actual), expected, bounds);
     expect_surroundings(fixture, &c, actual);
@@ -126,8 +126,7 @@ static const bool transpositions[][2] = {{false, false}, {true, false}, {false, 
 static struct wa_matrix open_matrix(struct wa_fixture *fixture, enum wa_matrix_library library)
 {
     struct wa_matrix matrix;
-    WA_FIXTURE_CHECK(fixture,
-                     wa_matrix_init(&matrix, &fixture->engine, library, &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_matrix_init(&matrix, &fixture->engine, library, &fixture->err));
     return matrix;
 }
 
@@ -195,6 +194,21 @@ static void test_readout_shapes(void **state)
     }
 }
 
+/* What operations use: on the GPU path the second product is large enough for CLBlast. */
+static void test_automatic_choice(void **state)
+{
+    static const struct product products[] = {
+        {33, 100, 257, false, false, 1.0f, 0.0f, 0, 0},
+        {257, 260, 300, false, true, 0.5f, 0.0f, 7, 0},
+    };
+    struct wa_fixture *fixture = *state;
+    struct wa_matrix matrix = open_matrix(fixture, WA_MATRIX_AUTO);
+    for (size_t i = 0; i < LENGTH(products); i++) {
+        check_product(fixture, &matrix, &products[i]);
+    }
+    wa_matrix_finish(&matrix);
+}
+
 static void test_same_bits_twice(void **state)
 {
     struct wa_fixture *fixture = *state;
@@ -206,10 +220,10 @@ static void test_same_bits_twice(void **state)
         float *results[2];
         for (int i = 0; i < 2; i++) {
             struct operand c = make_operand(fixture, p.m, p.n, &p);
-            WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, p.m, p.n, p.k, 1.0f,
-                                                        as_operand(&a, false),
-                                                        as_operand(&b, false), 0.0f,
-                                                        as_operand(&c, false), &fixture->err));
+            WA_FIXTURE_CHECK(fixture,
+                             wa_matrix_product(&matrix, p.m, p.n, p.k, 1.0f, as_operand(&a, false),
+                                               as_operand(&b, false), 0.0f, as_operand(&c, false),
+                                               &fixture->err));
             results[i] = wa_fixture_read(fixture, c.memory, c.floats);
         }
         assert_memory_equal(results[0], results[1],
@@ -221,7 +235,7 @@ static void test_same_bits_twice(void **state)
 /* Only the row and the column of a NaN are NaN; beta 0 does not read c, whatever it holds. */
 static void test_nan_comes_through(void **state)
 {
-    enum { SIZE = 33 };
+    enum { SIZE = 33, COUNT = SIZE * SIZE };
     struct wa_fixture *fixture = *state;
     const struct product p = {.m = SIZE, .n = SIZE, .k = SIZE};
     for (size_t l = 0; l < LENGTH(libraries); l++) {
@@ -230,16 +244,17 @@ static void test_nan_comes_through(void **state)
         a.values[5 * SIZE + 20] = NAN;
         a.memory = wa_fixture_input(fixture, a.values, a.floats);
         struct operand b = make_operand(fixture, SIZE, SIZE, &p);
-        cl_mem c = wa_fixture_output(fixture, SIZE * SIZE);
-        WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, SIZE, SIZE, SIZE, 1.0f,
-                                                    as_operand(&a, false), as_operand(&b, false),
-                                                    0.0f, (struct wa_matrix_operand){c, 0, SIZE, false},
-                                                    &fixture->err));
-        float *values = wa_fixture_read(fixture, c, SIZE * SIZE);
-        for (int i = 0; i < SIZE * SIZE; i++) {
+        cl_mem c = wa_fixture_output(fixture, COUNT);
+        WA_FIXTURE_CHECK(fixture,
+                         wa_matrix_product(&matrix, SIZE, SIZE, SIZE, 1.0f, as_operand(&a, false),
+                                           as_operand(&b, false), 0.0f,
+                                           (struct wa_matrix_operand){c, 0, SIZE, false},
+                                           &fixture->err));
+        float *values = wa_fixture_read(fixture, c, COUNT);
+        for (int i = 0; i < COUNT; i++) {
             assert_true((isnan(values[i]) != 0) == (i / SIZE == 5));
         }
-        wa_fixture_expect_tail(fixture, c, SIZE * SIZE);
+        wa_fixture_expect_tail(fixture, c, COUNT);
         wa_matrix_finish(&matrix);
     }
 }
@@ -251,9 +266,9 @@ static void test_two_transposed_are_refused(void **state)
         struct wa_matrix matrix = open_matrix(fixture, libraries[l]);
         struct wa_matrix_operand none = {NULL, 0, 1, true};
         fixture->err = (struct wa_error){0};
-        assert_int_equal(wa_matrix_product(&matrix, 1, 1, 1, 1.0f, none, none, 0.0f, none,
-                                           &fixture->err),
-                         WA_E_UNSUPPORTED);
+        assert_int_equal(
+            wa_matrix_product(&matrix, 1, 1, 1, 1.0f, none, none, 0.0f, none, &fixture->err),
+            WA_E_UNSUPPORTED);
         assert_non_null(strstr(fixture->err.message, "transposed"));
         wa_matrix_finish(&matrix);
     }
@@ -266,6 +281,7 @@ int main(void)
         WA_FIXTURE_TEST(test_clblast),
         WA_FIXTURE_TEST(test_own_kernels_on_other_vectors),
         WA_FIXTURE_TEST(test_readout_shapes),
+        WA_FIXTURE_TEST(test_automatic_choice),
         WA_FIXTURE_TEST(test_same_bits_twice),
         WA_FIXTURE_TEST(test_nan_comes_through),
         WA_FIXTURE_TEST(test_two_transposed_are_refused),

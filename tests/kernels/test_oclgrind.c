@@ -61,10 +61,11 @@ static const char *next_kernel(const char *text, char ret_name[NAME_BYTES])
     const char *start = text;
     for (; *start; start++) {
         bool is_line_start = start == text || start[-1] == '\n';
-        if (is_line_start && (strncmp(start, "__kernel ", 9) == 0 || strncmp(start, "KERNEL ", 7) == 0)) {
+        if (is_line_start &&
+            (strncmp(start, "__kernel ", 9) == 0 || strncmp(start, "KERNEL ", 7) == 0)) {
             const char *type = strstr(start, "void");
-            const char *name = type ? type + 4 + strspn(type + 4, " \n") : NULL;
-            size_t length = name ? strcspn(name, "(") : 0;
+            const char *name = type ? type + 4 + strspn(type + 4, " \n") : start;
+            size_t length = type ? strcspn(name, "(") : 0;
             assert_in_range(length, 1, NAME_BYTES - 1);
             memcpy(ret_name, name, length);
             ret_name[length] = '\0';
@@ -126,8 +127,7 @@ static void step_on(struct wa_fixture *fixture, const struct wa_session_shape *s
     assert_true(isfinite(wa_session_steps(&test, items, targets, 1, steps)) != 0);
     if (steps > 1) {
         WA_FIXTURE_CHECK(fixture, wa_session_evaluate(test.session, &batch, &fixture->err));
-        WA_FIXTURE_CHECK(fixture,
-                         wa_session_collect(test.session, results, &count, &fixture->err));
+        WA_FIXTURE_CHECK(fixture, wa_session_collect(test.session, results, &count, &fixture->err));
         assert_true(isfinite(results[0].loss) != 0);
     }
     wa_session_close(&test);
@@ -267,8 +267,8 @@ static void run_products(struct wa_fixture *fixture)
         struct wa_matrix_operand a = {wa_fixture_input(fixture, values, FLOATS), 3, at ? M : K, at};
         struct wa_matrix_operand b = {wa_fixture_input(fixture, values, FLOATS), 5, bt ? K : N, bt};
         struct wa_matrix_operand c = {wa_fixture_input(fixture, values, FLOATS), 7, N + 1, false};
-        WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, M, N, K, 0.5f, a, b, (float)t, c,
-                                                    &fixture->err));
+        WA_FIXTURE_CHECK(
+            fixture, wa_matrix_product(&matrix, M, N, K, 0.5f, a, b, (float)t, c, &fixture->err));
     }
     WA_FIXTURE_CHECK(fixture, wa_engine_finish(&fixture->engine, &fixture->err));
     wa_matrix_finish(&matrix);

@@ -36,8 +36,8 @@ static size_t target_of(const struct wa_network *network, size_t i, size_t n)
     size_t channels = (size_t)in->channels;
     size_t columns = (size_t)in->columns;
     return i % channels * (size_t)in->plane + (size_t)in->base +
-           i / channels / columns * (size_t)in->row +
-           i / channels % columns * (size_t)in->lanes + n;
+           i / channels / columns * (size_t)in->row + i / channels % columns * (size_t)in->lanes +
+           n;
 }
 
 /* Bit for bit: bytes become v/255 in float32, floats stay; nothing else is touched. */
@@ -89,7 +89,8 @@ static void test_load_floats(void **state)
 
 /* ---- output_error --------------------------------------------------------------------------- */
 
-enum { SLOTS = 5, SLOT = 3 };
+/* Results hold loss and count of each slot. */
+enum { SLOTS = 5, SLOT = 3, RESULTS = 2 * SLOTS, LOSS = 2 * SLOT, CORRECT = LOSS + 1 };
 
 struct answer {
     double loss, loss_bound;
@@ -147,7 +148,8 @@ static void make_error_run(struct wa_fixture *fixture, const struct wa_network_s
 
 static struct wa_layout output_layout(const struct wa_network *network)
 {
-    struct wa_layout layout = wa_layout_make(network->model.classes, 1, 1, network->model.lanes, 0, 0);
+    struct wa_layout layout =
+        wa_layout_make(network->model.classes, 1, 1, network->model.lanes, 0, 0);
     layout.floats = (size_t)layout.channels * (size_t)layout.lanes;
     return layout;
 }
@@ -159,7 +161,7 @@ static void start_error(struct wa_fixture *fixture, struct error_run *run, float
     const cl_int not_halted[2] = {0, -1};
     float *packed = wa_fixture_pack(fixture, &layout, model->batch, run->outputs);
     run->error = wa_fixture_output(fixture, layout.floats);
-    run->results = wa_fixture_output(fixture, (size_t)2 * SLOTS);
+    run->results = wa_fixture_output(fixture, RESULTS);
     run->halted = wa_fixture_input(fixture, not_halted, 2);
     const struct wa_output_error arguments = {
         .outputs = wa_fixture_input(fixture, packed, layout.floats),
@@ -170,11 +172,12 @@ static void start_error(struct wa_fixture *fixture, struct error_run *run, float
         .halted = run->halted,
         .target_offset = offset,
         .slot = SLOT};
-    WA_FIXTURE_CHECK(fixture, wa_operations_output_error(run->network.operations, &arguments,
-                                                         &fixture->err));
+    WA_FIXTURE_CHECK(
+        fixture, wa_operations_output_error(run->network.operations, &arguments, &fixture->err));
 }
 
-static void expect_halted(struct wa_fixture *fixture, struct error_run *run, cl_int flag, cl_int slot)
+static void expect_halted(struct wa_fixture *fixture, struct error_run *run, cl_int flag,
+                          cl_int slot)
 {
     cl_int halted[2];
     WA_FIXTURE_CHECK(fixture, wa_engine_read(&fixture->engine, run->halted, 0, halted,
@@ -197,11 +200,11 @@ static void check_output_error(struct wa_fixture *fixture, const struct wa_netwo
     double *error = wa_fixture_take(fixture, "error", run.error, &layout, model->batch);
     wa_fixture_compare(fixture, "error", (size_t)model->classes * (size_t)model->batch, error,
                        answer.error, answer.error_bounds);
-    float *results = wa_fixture_read(fixture, run.results, (size_t)2 * SLOTS);
-    double loss = (double)results[2 * SLOT];
+    float *results = wa_fixture_read(fixture, run.results, RESULTS);
+    double loss = (double)results[LOSS];
     wa_fixture_compare(fixture, "loss", 1, &loss, &answer.loss, &answer.loss_bound);
-    assert_int_equal((int)results[2 * SLOT + 1], answer.correct);
-    for (int i = 0; i < 2 * SLOTS; i++) {
+    assert_int_equal((int)results[CORRECT], answer.correct);
+    for (int i = 0; i < RESULTS; i++) {
         assert_true(wa_fixture_is_pattern(results[i]) == (i / 2 != SLOT));
     }
     expect_halted(fixture, &run, 0, -1);
@@ -230,7 +233,7 @@ static void test_equal_logits(void **state)
         run.labels[n] = n % 2 ? 0u : 5u;
     }
     start_error(fixture, &run, 0.0f);
-    assert_int_equal((int)wa_fixture_read(fixture, run.results, (size_t)2 * SLOTS)[2 * SLOT + 1],
+    assert_int_equal((int)wa_fixture_read(fixture, run.results, RESULTS)[CORRECT],
                      model->batch / 2);
     wa_network_close(&run.network);
 }
@@ -245,8 +248,8 @@ static void test_bad_outputs_halt(void **state)
         make_error_run(fixture, &shapes[0], &run);
         run.outputs[17] = bad[i];
         start_error(fixture, &run, 0.1f);
-        float *results = wa_fixture_read(fixture, run.results, (size_t)2 * SLOTS);
-        assert_false(isfinite(results[2 * SLOT]) != 0);
+        float *results = wa_fixture_read(fixture, run.results, RESULTS);
+        assert_false(isfinite(results[LOSS]) != 0);
         expect_halted(fixture, &run, 1, SLOT);
         wa_network_close(&run.network);
         wa_fixture_clear(fixture);
@@ -269,8 +272,8 @@ static void check_feed_back(struct wa_fixture *fixture, const struct wa_network_
     size_t count = (size_t)rows * (size_t)batch;
     float *feedback = wa_fixture_random(fixture, feedback_count);
     float *error = wa_fixture_random(fixture, (size_t)classes * (size_t)batch);
-    cl_mem dev_error = wa_fixture_input(
-        fixture, wa_fixture_pack(fixture, &layout, batch, error), layout.floats);
+    cl_mem dev_error =
+        wa_fixture_input(fixture, wa_fixture_pack(fixture, &layout, batch, error), layout.floats);
     cl_mem g = wa_fixture_output(fixture, g_layout.floats);
     WA_FIXTURE_CHECK(fixture,
                      wa_operations_feed_back(network.operations,
@@ -314,8 +317,8 @@ static void test_listed_programs_are_all(void **state)
     wa_programs_prebuild(fixture->programs, specs, count);
     for (size_t i = 0; i < count; i++) {
         cl_program program = NULL;
-        WA_FIXTURE_CHECK(fixture, wa_programs_get(fixture->programs, &specs[i], &program,
-                                                  &fixture->err));
+        WA_FIXTURE_CHECK(fixture,
+                         wa_programs_get(fixture->programs, &specs[i], &program, &fixture->err));
         assert_non_null(program);
     }
     assert_int_equal(wa_programs_compiled(fixture->programs), before);
@@ -325,9 +328,12 @@ static void test_listed_programs_are_all(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_FIXTURE_TEST(test_load_bytes),       WA_FIXTURE_TEST(test_load_floats),
-        WA_FIXTURE_TEST(test_output_error),     WA_FIXTURE_TEST(test_equal_logits),
-        WA_FIXTURE_TEST(test_bad_outputs_halt), WA_FIXTURE_TEST(test_feed_back),
+        WA_FIXTURE_TEST(test_load_bytes),
+        WA_FIXTURE_TEST(test_load_floats),
+        WA_FIXTURE_TEST(test_output_error),
+        WA_FIXTURE_TEST(test_equal_logits),
+        WA_FIXTURE_TEST(test_bad_outputs_halt),
+        WA_FIXTURE_TEST(test_feed_back),
         WA_FIXTURE_TEST(test_listed_programs_are_all),
     };
     return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);

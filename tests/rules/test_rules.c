@@ -124,8 +124,8 @@ static void test_same_bits_twice(void **state)
         run_steps(fixture, &shape, 3, &second);
         assert_memory_equal(first.after, second.after, first.test.parameter_count * sizeof(float));
         assert_memory_equal(&first.loss, &second.loss, sizeof first.loss);
-        assert_true(memcmp(first.before, first.after,
-                           first.test.parameter_count * sizeof(float)) != 0);
+        assert_true(memcmp(first.before, first.after, first.test.parameter_count * sizeof(float)) !=
+                    0);
         wa_session_close(&first.test);
         wa_session_close(&second.test);
     }
@@ -206,8 +206,8 @@ static double reference_loss(const struct loss_problem *problem, const double *p
     wa_reference_pool(last->channels, (size_t)last->rows * (size_t)last->columns, model->batch, x,
                       pooled);
     double *logits = apply_layer(problem, top, parameters, pooled);
-    double *error = wa_fixture_allocate(problem->fixture, (size_t)model->classes * batch,
-                                        sizeof *error);
+    double *error =
+        wa_fixture_allocate(problem->fixture, (size_t)model->classes * batch, sizeof *error);
     int correct = 0;
     return wa_reference_output_error(model->classes, model->batch, logits, problem->labels,
                                      (double)0.1f, error, &correct);
@@ -317,8 +317,8 @@ static void test_evaluation_changes_nothing(void **state)
     const struct wa_batch batch = {
         .count = shape.batch, .items = trace.images, .targets = trace.labels};
     WA_FIXTURE_CHECK(fixture, wa_session_evaluate(trace.test.session, &batch, &fixture->err));
-    WA_FIXTURE_CHECK(fixture, wa_session_collect(trace.test.session, results, &count,
-                                                 &fixture->err));
+    WA_FIXTURE_CHECK(fixture,
+                     wa_session_collect(trace.test.session, results, &count, &fixture->err));
     assert_int_equal(count, 1);
     assert_memory_equal(wa_session_parameters(&trace.test), trace.after,
                         trace.test.parameter_count * sizeof(float));
@@ -383,9 +383,10 @@ static void check_draws(struct wa_fixture *fixture, const struct wa_session_shap
         }
         bool is_readout = l + 1 == model->layer_count;
         size_t places = feedback == FEEDBACK_POOLED ? 1 : (size_t)s->out_height * s->out_width;
-        size_t skipped = feedback == FEEDBACK_WEIGHTS                ? weights
-                         : feedback == FEEDBACK_NONE || is_readout ? 0
-                         : (size_t)shape->classes * places * s->out_channels;
+        size_t skipped = feedback == FEEDBACK_WEIGHTS ? weights
+                         : feedback == FEEDBACK_NONE || is_readout
+                             ? 0
+                             : (size_t)shape->classes * places * s->out_channels;
         for (size_t i = 0; i < skipped; i++) {
             (void)wa_rng_normal(&rng);
         }
@@ -396,8 +397,8 @@ static void check_draws(struct wa_fixture *fixture, const struct wa_session_shap
 static void test_draw_order(void **state)
 {
     static const enum feedback feedbacks[LENGTH(rules)] = {
-        FEEDBACK_NONE, FEEDBACK_NONE, FEEDBACK_NONE, FEEDBACK_NONE, FEEDBACK_WEIGHTS,
-        FEEDBACK_POSITIONS, FEEDBACK_NONE};
+        FEEDBACK_NONE,    FEEDBACK_NONE,      FEEDBACK_NONE, FEEDBACK_NONE,
+        FEEDBACK_WEIGHTS, FEEDBACK_POSITIONS, FEEDBACK_NONE};
     for (size_t r = 0; r < LENGTH(rules); r++) {
         struct wa_session_shape shape = tiny_shape(rules[r], "{\"learning_rate\": 1.0}");
         check_draws(*state, &shape, feedbacks[r]);

@@ -21,7 +21,8 @@ enum { PATTERN_BITS = 0x7fc5a5a5, EXIT_SKIPPED = 77 };
 static void start_engine(struct wa_fixture *fixture)
 {
     uint64_t bytes = fixture->engine.bytes;
-    wa_engine_init(&fixture->engine, fixture->device, fixture->programs, getenv("WALIGN_TEST_PATH"));
+    wa_engine_init(&fixture->engine, fixture->device, fixture->programs,
+                   getenv("WALIGN_TEST_PATH"));
     fixture->engine.bytes = bytes;
     wa_rng_seed(&fixture->rng, WA_FIXTURE_SEED);
 }
@@ -101,7 +102,7 @@ void wa_fixture_check(struct wa_fixture *fixture, wa_status status, const char *
 {
     if (status != WA_OK) {
         print_error("%s:%d: %s failed with %s: %s\n", file, line, call, wa_status_name(status),
-                       fixture->err.message);
+                    fixture->err.message);
         fail();
     }
 }
@@ -218,7 +219,8 @@ void wa_fixture_expect_tail(struct wa_fixture *fixture, cl_mem buffer, size_t fl
 
 size_t wa_fixture_layout_count(const struct wa_layout *layout, int batch)
 {
-    return (size_t)layout->channels * (size_t)layout->rows * (size_t)layout->columns * (size_t)batch;
+    return (size_t)layout->channels * (size_t)layout->rows * (size_t)layout->columns *
+           (size_t)batch;
 }
 
 /* Where item 0 of the p-th position lies, positions counted in dense order. */
@@ -273,8 +275,8 @@ static size_t mark_items(const struct wa_layout *layout, int batch, float *packe
         float *lanes = packed + place_of(layout, p);
         for (int n = 0; n < layout->lanes; n++) {
             /* a position with a NaN may have NaN in all lanes */
-            wrong += n >= batch && (lanes[n] < 0.0f || lanes[n] > 0.0f ||
-                                    wa_fixture_is_pattern(lanes[n]));
+            wrong += n >= batch &&
+                     (lanes[n] < 0.0f || lanes[n] > 0.0f || wa_fixture_is_pattern(lanes[n]));
             lanes[n] = wa_fixture_pattern();
         }
     }
@@ -296,9 +298,10 @@ double *wa_fixture_take(struct wa_fixture *fixture, const char *what, cl_mem buf
         touched += !wa_fixture_is_pattern(packed[i]);
     }
     if (unwritten || not_zero || touched) {
-        print_error("%s: %s: %zu positions were not written, %zu lanes past the batch are not zero, "
-                    "%zu floats of the border were touched\n",
-                    fixture->subject, what, unwritten, not_zero, touched);
+        print_error(
+            "%s: %s: %zu positions were not written, %zu lanes past the batch are not zero, "
+            "%zu floats of the border were touched\n",
+            fixture->subject, what, unwritten, not_zero, touched);
         fail();
     }
     wa_fixture_expect_tail(fixture, buffer, layout->floats);
@@ -309,9 +312,9 @@ void wa_fixture_compare(struct wa_fixture *fixture, const char *what, size_t cou
                         const double *actual, const double *expected, const double *bounds)
 {
     for (size_t i = 0; i < count; i++) {
-        bool is_equal = isnan(expected[i]) ? isnan(actual[i]) != 0
-                                           : isnan(bounds[i]) ||
-                                                 fabs(actual[i] - expected[i]) <= bounds[i];
+        bool is_equal = isnan(expected[i])
+                            ? isnan(actual[i]) != 0
+                            : isnan(bounds[i]) || fabs(actual[i] - expected[i]) <= bounds[i];
         if (!is_equal) {
             print_error("%s: %s: value %zu of %zu is %.9g, expected %.9g within %.3g\n",
                         fixture->subject, what, i, count, actual[i], expected[i], bounds[i]);

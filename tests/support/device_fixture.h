@@ -20,7 +20,7 @@ struct wa_fixture {
     struct wa_engine engine;
     struct wa_rng rng;
     struct wa_error err;
-    char subject[128]; /* what is being tested, for messages */
+    char subject[128];               /* what is being tested, for messages */
     struct wa_fixture_block *blocks; /* what the running test allocated */
 };
 

@@ -19,8 +19,8 @@ static wa_status add_layers(const struct wa_network_shape *shape, struct wa_mode
             .input = shape->is_flattened ? i == 0 ? WA_INPUT_FLATTENED : WA_INPUT_AS_IS
                      : is_readout        ? WA_INPUT_POOLED
                                          : WA_INPUT_AS_IS,
-            .normalization = is_readout || shape->is_linear ? WA_NORMALIZATION_NONE
-                                                            : WA_NORMALIZATION_BATCH,
+            .normalization =
+                is_readout || shape->is_linear ? WA_NORMALIZATION_NONE : WA_NORMALIZATION_BATCH,
             .activation = is_readout || shape->is_linear ? WA_ACTIVATION_NONE : WA_ACTIVATION_RELU,
             .join = WA_JOIN_AFTER_ACTIVATION,
             .kernel = is_readout ? 1 : (uint32_t)shape->layers[i].kernel,

@@ -49,9 +49,9 @@ static bool find_meeting(const struct wa_reference_shape *s, int out, int row, i
         .z = ((size_t)(out * out_rows + row) * (size_t)out_columns + (size_t)column) * batch,
         .x = is_inside ? ((size_t)(in * s->in_rows + y) * (size_t)s->in_columns + (size_t)x) * batch
                        : 0,
-        .w = ((size_t)out * (size_t)(s->kernel * s->kernel) + (size_t)tap) *
-                 (size_t)s->in_channels +
-             (size_t)in,
+        .w =
+            ((size_t)out * (size_t)(s->kernel * s->kernel) + (size_t)tap) * (size_t)s->in_channels +
+            (size_t)in,
         .is_inside = is_inside};
     return is_inside;
 }
@@ -134,17 +134,14 @@ void wa_reference_backward(const struct wa_reference_shape *shape, const double 
 
 /* ---- Winograd ------------------------------------------------------------------------------- */
 
-/* Absolute values of the transforms' matrices. */
-static const double abs_b[6][6] = {{4, 0, 5, 0, 1, 0}, {0, 4, 4, 1, 1, 0}, {0, 4, 4, 1, 1, 0},
-                                   {0, 2, 1, 2, 1, 0}, {0, 2, 1, 2, 1, 0}, {0, 4, 0, 5, 0, 1}};
-static const double abs_g[6][3] = {{1.0 / 4, 0, 0},
-                                   {1.0 / 6, 1.0 / 6, 1.0 / 6},
-                                   {1.0 / 6, 1.0 / 6, 1.0 / 6},
-                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                   {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                   {0, 0, 1}};
-static const double abs_a[4][6] = {
-    {1, 1, 1, 1, 1, 0}, {0, 1, 1, 2, 2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, 1, 8, 8, 1}};
+/* Absolute values of the transforms' matrices: B^T [6 x 6], G [6 x 3], A^T [4 x 6]. */
+static const double abs_b[36] = {4, 0, 5, 0, 1, 0, 0, 4, 4, 1, 1, 0, 0, 4, 4, 1, 1, 0,
+                                 0, 2, 1, 2, 1, 0, 0, 2, 1, 2, 1, 0, 0, 4, 0, 5, 0, 1};
+static const double abs_g[18] = {1.0 / 4,  0,        0,       1.0 / 6,  1.0 / 6,  1.0 / 6,
+                                 1.0 / 6,  1.0 / 6,  1.0 / 6, 1.0 / 24, 1.0 / 12, 1.0 / 6,
+                                 1.0 / 24, 1.0 / 12, 1.0 / 6, 0,        0,        1};
+static const double abs_a[24] = {1, 1, 1, 1, 1, 0, 0, 1, 1, 2, 2, 0,
+                                 0, 1, 1, 4, 4, 0, 0, 1, 1, 8, 8, 1};
 
 /* Entry (i, k) of a matrix with `columns` columns, or of its transpose. */
 static double entry(const double *matrix, int columns, bool is_transposed, int i, int k)
@@ -162,15 +159,15 @@ static void sandwich(int rows, int inner, const double *matrix, bool is_transpos
     for (int i = 0; i < rows * inner; i++) {
         half[i] = 0.0;
         for (int k = 0; k < inner; k++) {
-            half[i] += entry(matrix, columns, is_transposed, i / inner, k) *
-                       in[k * inner + i % inner];
+            half[i] +=
+                entry(matrix, columns, is_transposed, i / inner, k) * in[k * inner + i % inner];
         }
     }
     for (int i = 0; i < rows * rows; i++) {
         ret_out[i] = 0.0;
         for (int k = 0; k < inner; k++) {
-            ret_out[i] += half[i / rows * inner + k] *
-                          entry(matrix, columns, is_transposed, i % rows, k);
+            ret_out[i] +=
+                half[i / rows * inner + k] * entry(matrix, columns, is_transposed, i % rows, k);
         }
     }
 }
@@ -180,11 +177,11 @@ static double value_at(const struct wa_reference_shape *s, const double *x, int 
                        int column, int n)
 {
     bool is_inside = row >= 0 && row < s->in_rows && column >= 0 && column < s->in_columns;
-    return is_inside ? fabs(x[((size_t)(c * s->in_rows + row) * (size_t)s->in_columns +
-                               (size_t)column) *
-                                  (size_t)s->batch +
-                              (size_t)n])
-                     : 0.0;
+    return is_inside
+               ? fabs(x[((size_t)(c * s->in_rows + row) * (size_t)s->in_columns + (size_t)column) *
+                            (size_t)s->batch +
+                        (size_t)n])
+               : 0.0;
 }
 
 /* The i-th tile of the images of a batch: row, column and item. */
@@ -213,7 +210,7 @@ static void transform_input(const struct wa_reference_shape *s, const double *x,
     for (int i = 0; i < 36; i++) {
         d[i] = value_at(s, x, channel, tile.row + i / 6 - 1, tile.column + i % 6 - 1, tile.item);
     }
-    sandwich(6, 6, &abs_b[0][0], false, d, ret_v);
+    sandwich(6, 6, abs_b, false, d, ret_v);
 }
 
 static void transform_gradient(const struct wa_reference_shape *s, const double *dz, int channel,
@@ -223,7 +220,7 @@ static void transform_gradient(const struct wa_reference_shape *s, const double 
     for (int i = 0; i < 16; i++) {
         d[i] = value_at(s, dz, channel, tile.row + i / 4, tile.column + i % 4, tile.item);
     }
-    sandwich(6, 4, &abs_a[0][0], true, d, ret_u);
+    sandwich(6, 4, abs_a, true, d, ret_u);
 }
 
 /* The weights |w| from a channel of the sum to an output, taps turned by half on the way back. */
@@ -249,13 +246,13 @@ static void bound_tile(const struct wa_reference_shape *s, const double *w, cons
         double u[36];
         double v[36];
         kernel_of(s, w, output, c, is_backward, g);
-        sandwich(6, 3, &abs_g[0][0], false, g, u);
+        sandwich(6, 3, abs_g, false, g, u);
         transform_input(s, x, c, tile, v);
         for (int i = 0; i < 36; i++) {
             products[i] += u[i] * v[i];
         }
     }
-    sandwich(4, 6, &abs_a[0][0], false, products, ret_y);
+    sandwich(4, 6, abs_a, false, products, ret_y);
     for (int i = 0; i < 16; i++) {
         ret_y[i] *= wa_reference_rounding((size_t)channels) + 24.0 * 0x1p-24;
     }
@@ -297,7 +294,7 @@ void wa_reference_winograd_gradient_bound(const struct wa_reference_shape *shape
                 products[i] += u[i] * v[i];
             }
         }
-        sandwich(3, 6, &abs_g[0][0], true, products, bounds);
+        sandwich(3, 6, abs_g, true, products, bounds);
         for (int tap = 0; tap < 9; tap++) {
             ret_bounds[(size_t)(out * 9 + tap) * (size_t)shape->in_channels + (size_t)in] =
                 bounds[tap] * (wa_reference_rounding(tiles) + 24.0 * 0x1p-24);

@@ -38,19 +38,18 @@ static void open_registry(struct wa_session_under_test *test)
 void wa_session_open(struct wa_fixture *fixture, const struct wa_session_shape *shape,
                      struct wa_session_under_test *ret_test)
 {
-    *ret_test = (struct wa_session_under_test){
-        .fixture = fixture,
-        .architecture_options = parse(shape->architecture_options),
-        .rule_options = parse(shape->rule_options),
-        .optimizer_options = parse(shape->optimizer_options)};
+    *ret_test =
+        (struct wa_session_under_test){.fixture = fixture,
+                                       .architecture_options = parse(shape->architecture_options),
+                                       .rule_options = parse(shape->rule_options),
+                                       .optimizer_options = parse(shape->optimizer_options)};
     open_registry(ret_test);
     const struct wa_session_spec spec = {
         .engine = &fixture->engine,
-        .architecture = find(ret_test, WA_KIND_ARCHITECTURE,
-                             shape->architecture ? shape->architecture : "cnn"),
+        .architecture =
+            find(ret_test, WA_KIND_ARCHITECTURE, shape->architecture ? shape->architecture : "cnn"),
         .rule = find(ret_test, WA_KIND_RULE, shape->rule),
-        .optimizer =
-            find(ret_test, WA_KIND_OPTIMIZER, shape->optimizer ? shape->optimizer : "sgd"),
+        .optimizer = find(ret_test, WA_KIND_OPTIMIZER, shape->optimizer ? shape->optimizer : "sgd"),
         .architecture_options = ret_test->architecture_options,
         .rule_options = ret_test->rule_options,
         .optimizer_options = ret_test->optimizer_options,
@@ -87,8 +86,8 @@ float *wa_session_parameters(struct wa_session_under_test *test)
     float *values = wa_fixture_allocate(fixture, test->parameter_count, sizeof *values);
     size_t used = 0;
     for (size_t i = 0; i < tensor_count && used < test->parameter_count; i++) {
-        WA_FIXTURE_CHECK(fixture, wa_session_read(test->session, &tensors[i], values + used,
-                                                  &fixture->err));
+        WA_FIXTURE_CHECK(fixture,
+                         wa_session_read(test->session, &tensors[i], values + used, &fixture->err));
         used += tensors[i].count;
     }
     assert_int_equal(used, test->parameter_count);
@@ -102,14 +101,14 @@ void wa_session_set_parameters(struct wa_session_under_test *test, const float *
     const struct wa_session_tensor *tensors = wa_session_tensors(test->session, &tensor_count);
     size_t used = 0;
     for (size_t i = 0; i < tensor_count && used < test->parameter_count; i++) {
-        WA_FIXTURE_CHECK(fixture, wa_session_write(test->session, &tensors[i], values + used,
-                                                   &fixture->err));
+        WA_FIXTURE_CHECK(
+            fixture, wa_session_write(test->session, &tensors[i], values + used, &fixture->err));
         used += tensors[i].count;
     }
 }
 
-double wa_session_steps(struct wa_session_under_test *test, const void *items,
-                        const void *targets, uint64_t first, uint64_t last)
+double wa_session_steps(struct wa_session_under_test *test, const void *items, const void *targets,
+                        uint64_t first, uint64_t last)
 {
     struct wa_fixture *fixture = test->fixture;
     struct wa_session_result results[WA_SESSION_SLOTS];

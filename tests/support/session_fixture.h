@@ -39,8 +39,8 @@ float *wa_session_parameters(struct wa_session_under_test *test);
 void wa_session_set_parameters(struct wa_session_under_test *test, const float *values);
 
 /* Trains steps first .. last on one batch and returns the loss before the last one. */
-double wa_session_steps(struct wa_session_under_test *test, const void *items,
-                        const void *targets, uint64_t first, uint64_t last);
+double wa_session_steps(struct wa_session_under_test *test, const void *items, const void *targets,
+                        uint64_t first, uint64_t last);
 
 /* A batch of bytes: each class has a pattern of its own, each item noise of its own. */
 unsigned char *wa_session_images(struct wa_fixture *fixture, const struct wa_session_shape *shape,
