@@ -43,7 +43,7 @@ static void write_accuracy(double accuracy, int digits, char *text, size_t size)
     }
 }
 
-/* Images a second and time left, from the steps of this process. */
+/* Items a second and time left, from the steps of this process. */
 static void write_rate(const struct wa_progress_bar *bar, uint64_t step, char *text, size_t size)
 {
     double seconds = wa_progress_now() - bar->start_seconds;
@@ -55,8 +55,8 @@ static void write_rate(const struct wa_progress_bar *bar, uint64_t step, char *t
     char left[32];
     uint64_t rest = bar->total_steps > step ? bar->total_steps - step : 0;
     write_duration(left, sizeof left, seconds / (double)steps * (double)rest);
-    (void)snprintf(text, size, "%.0f images/s, %s left",
-                   (double)steps * (double)bar->batch / seconds, left);
+    (void)snprintf(text, size, "%.0f %s/s, %s left",
+                   (double)steps * (double)bar->batch / seconds, bar->items, left);
 }
 
 void wa_progress_step(struct wa_progress_bar *bar, uint64_t epoch, uint64_t step_in_epoch,

@@ -8,6 +8,7 @@
 struct wa_progress_bar {
     bool is_quiet, is_terminal;
     uint64_t epochs, steps_per_epoch, total_steps, batch;
+    const char *items; /* what a batch is made of, for people: "images" */
     uint64_t first_step;  /* where this process began */
     double start_seconds, shown_seconds;
 };

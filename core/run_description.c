@@ -191,8 +191,8 @@ char *wa_run_description_directory(const struct wa_setup_request *request)
         /* "rule.plugin=fa" varies the rule, "architecture.width=8" the width */
         const char *set = request->sets[i];
         const char *equals = strchr(set, '=');
-        if (!equals) {
-            continue;
+        if (!equals || strncmp(set, "epochs=", sizeof "epochs=" - 1) == 0) {
+            continue; /* more epochs with --resume go on with the same run */
         }
         size_t length = (size_t)(equals - set);
         static const char plugin[] = ".plugin";

@@ -16,15 +16,6 @@
 
 enum { PATH_BYTES = 1024 };
 
-static const char *source_folder(void)
-{
-    const char *folder = getenv("WALIGN_TEST_SOURCE");
-    if (!folder) {
-        fail_msg("WALIGN_TEST_SOURCE does not name the source tree");
-    }
-    return folder;
-}
-
 /* Runs another program than walign. */
 #define RUN_TOOL(t, tool, ...) run_tool((t), (tool), (const char *const[]){__VA_ARGS__, NULL})
 static void run_tool(struct wa_tested_program *t, const char *tool, const char *const *arguments)
@@ -94,7 +85,7 @@ static void test_without_rules(void **state)
 static size_t count_files_with(const char *folder, const char *text)
 {
     char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s/%s", source_folder(), folder);
+    (void)snprintf(path, sizeof path, "%s/%s", wa_tested_source(), folder);
     DIR *entries = opendir(path);
     if (!entries) {
         fail_msg("%s cannot be read", path);
@@ -105,7 +96,7 @@ static size_t count_files_with(const char *folder, const char *text)
         if (!dot || (strcmp(dot, ".c") != 0 && strcmp(dot, ".h") != 0 && strcmp(dot, ".cl") != 0)) {
             continue;
         }
-        (void)snprintf(path, sizeof path, "%s/%s/%s", source_folder(), folder, e->d_name);
+        (void)snprintf(path, sizeof path, "%s/%s/%s", wa_tested_source(), folder, e->d_name);
         FILE *stream = fopen(path, "r");
         assert_non_null(stream);
         char *content = NULL;
@@ -158,7 +149,7 @@ static void write_renamed(struct wa_tested_program *t, const char *name)
     static const char before[] = ".id = \"fa\"";
     static const char after[] = ".id = \"my-own-fa\"";
     char path[PATH_BYTES];
-    (void)snprintf(path, sizeof path, "%s/plugins/rules/feedback_alignment.c", source_folder());
+    (void)snprintf(path, sizeof path, "%s/plugins/rules/feedback_alignment.c", wa_tested_source());
     FILE *stream = fopen(path, "r");
     assert_non_null(stream);
     char *source = NULL;
@@ -181,7 +172,7 @@ static void test_rule_from_outside(void **state)
 {
     struct wa_tested_program *t = *state;
     char include[PATH_BYTES];
-    (void)snprintf(include, sizeof include, "-I%s/core/include", source_folder());
+    (void)snprintf(include, sizeof include, "-I%s/core/include", wa_tested_source());
     assert_true(wa_data_folder_make(&t->folder, "mine"));
     write_renamed(t, "my_own_fa.c");
     RUN_TOOL(t, "cc", "-std=c11", "-shared", "-fPIC", "-Wl,--no-undefined", include, "my_own_fa.c",

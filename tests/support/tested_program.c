@@ -217,17 +217,31 @@ void wa_tested_write_npy(struct wa_tested_program *tested, const char *name, con
     free(file);
 }
 
-void wa_tested_expect_equal(struct wa_tested_program *tested, const char *a, const char *b)
+const char *wa_tested_source(void)
+{
+    const char *folder = getenv("WALIGN_TEST_SOURCE");
+    if (!folder) {
+        fail_msg("WALIGN_TEST_SOURCE does not name the source tree");
+    }
+    return folder;
+}
+
+bool wa_tested_are_equal(struct wa_tested_program *tested, const char *a, const char *b)
 {
     size_t a_size = 0;
     size_t b_size = 0;
     char *a_data = wa_tested_read(tested, a, &a_size);
     char *b_data = wa_tested_read(tested, b, &b_size);
-    bool is_equal = a_size == b_size && memcmp(a_data, b_data, a_size) == 0;
+    bool are_equal = a_size == b_size && memcmp(a_data, b_data, a_size) == 0;
     free(a_data);
     free(b_data);
-    if (!is_equal) {
-        fail_msg("%s (%zu bytes) and %s (%zu bytes) differ", a, a_size, b, b_size);
+    return are_equal;
+}
+
+void wa_tested_expect_equal(struct wa_tested_program *tested, const char *a, const char *b)
+{
+    if (!wa_tested_are_equal(tested, a, b)) {
+        fail_msg("%s and %s differ", a, b);
     }
 }
 

@@ -54,7 +54,11 @@ void wa_tested_write_json(struct wa_tested_program *tested, const char *name, co
 void wa_tested_write_npy(struct wa_tested_program *tested, const char *name, const char *type,
                          const char *shape, const void *data, size_t size);
 
+/* The source tree, for what is not built. */
+const char *wa_tested_source(void);
+
 /* Two files of the folder are the same byte for byte. */
+bool wa_tested_are_equal(struct wa_tested_program *tested, const char *a, const char *b);
 void wa_tested_expect_equal(struct wa_tested_program *tested, const char *a, const char *b);
 
 /* Two metrics.jsonl are the same but for "seconds", the last member of a line. */
