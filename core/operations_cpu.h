@@ -23,9 +23,10 @@ struct wa_cpu_gradient {
     size_t local_bytes, partial_floats;
 };
 
-/* A Winograd convolution in one direction (kernels/cpu_winograd.cl). */
+/* A Winograd convolution in one direction (kernels/cpu_winograd.cl, cpu_winograd_stride2.cl). */
 struct wa_cpu_winograd {
     bool is_used;
+    cl_kernel kernel, weights_kernel; /* the path's */
     cl_mem table;
     int groups;
     size_t weight_offset, scratch_floats;
@@ -61,6 +62,7 @@ struct wa_path_state {
     /* by the logarithm of out_vectors */
     cl_kernel winograd_gradient[WA_CPU_OUT_VECTOR_KINDS];
     cl_kernel winograd_finish[WA_CPU_OUT_VECTOR_KINDS];
+    cl_kernel winograd_stride2[2], winograd_stride2_weights; /* forward, backward */
     cl_mem scratch, map, map_table;
     int map_count;
 };
@@ -105,6 +107,19 @@ WA_MUST_CHECK wa_status wa_cpu_winograd_weight_gradient(struct wa_operations *op
 /* Finds the places of a batch's images, and of the layers above, that are constant over the batch. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl_mem images,
                                             struct wa_error *err);
+
+/* winograd_stride2_cpu.c: whether the kernels can serve a layer; whether that is expected to pay. */
+bool wa_cpu_winograd_stride2_can(const struct wa_model_layer *layer, bool is_backward);
+bool wa_cpu_winograd_stride2_pays(const struct wa_model_layer *layer);
+/* Kernels, where some layer goes this way; then the table of one layer and direction, with its kernels. */
+WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_init(struct wa_operations *operations,
+                                                     struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations,
+                                                      uint32_t layer, bool is_backward,
+                                                      struct wa_error *err);
+void wa_cpu_winograd_stride2_finish(struct wa_operations *operations);
+void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const struct wa_model *model,
+                                      struct wa_program_list *list);
 
 /* weight_gradient_cpu.c */
 int wa_cpu_gradient_out_vectors(const struct wa_engine *engine, const struct wa_model_layer *layer);

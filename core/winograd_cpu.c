@@ -1,5 +1,6 @@
-/* Winograd convolutions on CPUs: launches of kernels/cpu_winograd.cl, and the map of constant places that
- * batch norm needs with them (kernels/constant_map.cl). */
+/* Winograd convolutions on CPUs: launches of kernels/cpu_winograd.cl and, by way of
+ * winograd_stride2_cpu.c, of kernels/cpu_winograd_stride2.cl, and the map of constant places that batch
+ * norm needs with them (kernels/constant_map.cl). */
 #include <stdlib.h>
 
 #include "operations_cpu.h"
@@ -39,6 +40,10 @@ bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_
     bool fits = !layer->is_dense && s->kernel == 3 && s->stride == 1 && s->in_height % 4 == 0 &&
                 s->in_width % 4 == 0 && x->before == 1 && x->after == 1;
     bool pays = s->in_channels >= MIN_CHANNELS && s->out_channels >= MIN_CHANNELS;
+    if (s->stride == 2) {
+        fits = wa_cpu_winograd_stride2_can(layer, is_backward);
+        pays = wa_cpu_winograd_stride2_pays(layer);
+    }
     return fits && (engine->convolution == WA_CONVOLUTION_WINOGRAD ||
                     (engine->convolution == WA_CONVOLUTION_AUTO && pays));
 }
@@ -48,7 +53,7 @@ static bool gradient_fits(const struct wa_engine *engine, const struct wa_model_
     const struct wa_layer *s = &layer->shape;
     bool pays =
         s->in_channels >= MIN_GRADIENT_CHANNELS && s->out_channels >= MIN_GRADIENT_CHANNELS;
-    return wa_cpu_winograd_fits(engine, layer, false) &&
+    return s->stride == 1 && wa_cpu_winograd_fits(engine, layer, false) &&
            (pays || engine->convolution == WA_CONVOLUTION_WINOGRAD);
 }
 
@@ -95,6 +100,7 @@ void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_mo
     if (wa_cpu_winograd_is_used(engine, model)) {
         wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, list);
     }
+    wa_cpu_winograd_stride2_programs(engine, model, list);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         if (uses_gradient_kind(engine, model, kind)) {
             char options[WA_BATCH_OPTION_BYTES];
@@ -176,7 +182,7 @@ static void size_chunk(const struct wa_engine *engine, int channels, int outs,
 }
 
 static wa_status make_direction(struct wa_operations *operations, uint32_t layer, bool is_backward,
-                                size_t weight_offset, struct wa_error *err)
+                                struct wa_error *err)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     const struct wa_convolution *c = direction_of(l, is_backward);
@@ -193,8 +199,8 @@ static wa_status make_direction(struct wa_operations *operations, uint32_t layer
                              .y_plane = y.plane};
     struct wa_cpu_winograd *w = &operations->state->layers[layer].winograd[is_backward];
     size_chunk(operations->engine, c->in_channels, c->out_channels, w, &table);
-    w->is_used = true;
-    w->weight_offset = weight_offset;
+    w->kernel = operations->state->winograd;
+    w->weights_kernel = operations->state->winograd_weights;
     return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",
                                  &w->table, err);
 }
@@ -210,10 +216,14 @@ static wa_status make_directions(struct wa_operations *operations, bool is_backw
         if (!wa_cpu_winograd_fits(operations->engine, layer, is_backward)) {
             continue;
         }
-        status = make_direction(operations, l, is_backward, offset, err);
+        struct wa_cpu_winograd *w = &operations->state->layers[l].winograd[is_backward];
+        w->is_used = true;
+        w->weight_offset = offset;
         offset += weight_floats(operations->engine, direction_of(layer, is_backward));
-        size_t scratch = operations->state->layers[l].winograd[is_backward].scratch_floats;
-        *most_scratch = scratch > *most_scratch ? scratch : *most_scratch;
+        status = layer->shape.stride == 2
+                     ? wa_cpu_winograd_stride2_table(operations, l, is_backward, err)
+                     : make_direction(operations, l, is_backward, err);
+        *most_scratch = w->scratch_floats > *most_scratch ? w->scratch_floats : *most_scratch;
     }
     return status;
 }
@@ -325,6 +335,9 @@ wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error
     size_t scratch = 0;
     wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
                                                   NULL, state, err);
+    if (status == WA_OK) {
+        status = wa_cpu_winograd_stride2_init(operations, err);
+    }
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         status = make_directions(operations, direction == 1, &scratch, err);
     }
@@ -342,6 +355,7 @@ void wa_cpu_winograd_finish(struct wa_operations *operations)
 {
     struct wa_path_state *state = operations->state;
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
+    wa_cpu_winograd_stride2_finish(operations);
     for (uint32_t l = 0; state->layers && l < operations->model->layer_count; l++) {
         wa_engine_release(operations->engine, state->layers[l].winograd[0].table);
         wa_engine_release(operations->engine, state->layers[l].winograd[1].table);
@@ -370,7 +384,7 @@ wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_back
         const struct wa_convolution *c = direction_of(&operations->model->layers[l], is_backward);
         int blocks = wa_divide_up(c->out_channels, operations->engine->output_block);
         struct wa_range range = {1, {(size_t)blocks}, {1}};
-        status = wa_engine_launch(operations->engine, operations->state->winograd_weights, &range, err,
+        status = wa_engine_launch(operations->engine, w->weights_kernel, &range, err,
                                   "mmiiii", arranged, arranged,
                                   (int)wa_operations_arranged_offset(operations, l, is_backward),
                                   (int)w->weight_offset, c->in_channels, (int)is_backward);
@@ -384,7 +398,7 @@ wa_status wa_cpu_winograd_convolve(struct wa_operations *operations, uint32_t la
 {
     const struct wa_cpu_winograd *w = &operations->state->layers[layer].winograd[is_backward];
     struct wa_range range = {1, {(size_t)w->groups}, {1}};
-    return wa_engine_launch(operations->engine, operations->state->winograd, &range, err, "mmmmmi", x,
+    return wa_engine_launch(operations->engine, w->kernel, &range, err, "mmmmmi", x,
                             arranged, y, w->table, operations->state->scratch,
                             (int)w->weight_offset);
 }

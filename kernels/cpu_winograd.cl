@@ -12,9 +12,6 @@
  * work-items take many chunks each. With many channels v holds a block of them at a time, and m, then of
  * all outputs, collects the products.
  */
-#ifndef OUTS
-#define OUTS 8
-#endif
 #define POINTS 36
 #define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
 #define OUTPUT_BLOCK (2 * OUTS)
@@ -127,79 +124,6 @@ INLINE void output_pieces(__global const float *restrict m, int step, __global f
     OUTPUT(STORE_PIECES)
 }
 
-/* m[OUTS][NUMBER vectors] (+)= u[channel][OUTS] v[channel][NUMBER vectors] for one point. */
-#define DEFINE_MULTIPLY(NAME, NUMBER)                                                              \
-    INLINE void NAME(__global const float *restrict v, __global const float *restrict u,           \
-                     __global float *restrict m, int stride, int channels, int is_first)           \
-    {                                                                                              \
-        vec a[OUTS][NUMBER];                                                                       \
-        UNROLL for (int r = 0; r < OUTS; r++)                                                      \
-        {                                                                                          \
-            UNROLL for (int q = 0; q < NUMBER; q++)                                                \
-            {                                                                                      \
-                a[r][q] = is_first ? (vec)0.0f : load(m + r * stride + q * WIDTH);                 \
-            }                                                                                      \
-        }                                                                                          \
-        for (int c = 0; c < channels; c++) {                                                       \
-            vec b[NUMBER];                                                                         \
-            UNROLL for (int q = 0; q < NUMBER; q++) { b[q] = load(v + q * WIDTH); }                \
-            v += stride;                                                                           \
-            UNROLL for (int r = 0; r < OUTS; r++)                                                  \
-            {                                                                                      \
-                vec w = (vec)u[r];                                                                 \
-                UNROLL for (int q = 0; q < NUMBER; q++) { a[r][q] = fma(w, b[q], a[r][q]); }       \
-            }                                                                                      \
-            u += OUTS;                                                                             \
-        }                                                                                          \
-        UNROLL for (int r = 0; r < OUTS; r++)                                                      \
-        {                                                                                          \
-            UNROLL for (int q = 0; q < NUMBER; q++) { store(a[r][q], m + r * stride + q * WIDTH); } \
-        }                                                                                          \
-    }
-DEFINE_MULTIPLY(multiply3, 3)
-DEFINE_MULTIPLY(multiply2, 2)
-DEFINE_MULTIPLY(multiply1, 1)
-
-/* One point's products for a block of outputs, all vectors of the chunk. */
-INLINE void multiply_point(__global const float *restrict v, __global const float *restrict u,
-                           __global float *restrict m, int stride, int channels, int all_channels,
-                           int blocks, int vectors, int is_first)
-{
-    int q = 0;
-    for (; q + 3 <= vectors && vectors - q != 4; q += 3) {
-        for (int o = 0; o < blocks; o++) {
-            multiply3(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
-                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
-        }
-    }
-    for (; q + 2 <= vectors; q += 2) {
-        for (int o = 0; o < blocks; o++) {
-            multiply2(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
-                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
-        }
-    }
-    for (; q < vectors; q++) {
-        for (int o = 0; o < blocks; o++) {
-            multiply1(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
-                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
-        }
-    }
-}
-
-/* Where lane l of a plane's tiles starts, in a tensor with these strides. */
-INLINE int tile_offset(int l, int lanes, int tiles_x, int row)
-{
-    int tile = l / lanes, tile_row = tile / tiles_x;
-    return tile_row * 4 * row + (tile - tile_row * tiles_x) * 4 * lanes + l - tile * lanes;
-}
-
-INLINE void piece_offsets(int l, int lanes, int tiles_x, int row, int *offset)
-{
-    for (int p = 0; p < PIECES; p++) {
-        offset[p] = tile_offset(l + 4 * p, lanes, tiles_x, row);
-    }
-}
-
 KERNEL void winograd(__global const float *restrict x, __global const float *restrict u,
                      __global float *restrict y, __global const struct winograd *restrict all,
                      __global float *restrict scratch, int u_base)
@@ -226,14 +150,14 @@ KERNEL void winograd(__global const float *restrict x, __global const float *res
                 int l = min((first + q) * WIDTH, k.total - WIDTH);
                 __global const float *xc = x + (size_t)c0 * k.x_plane;
                 if (l % k.lanes <= k.lanes - WIDTH) {
-                    xc += tile_offset(l, k.lanes, k.tiles_x, k.x_row);
+                    xc += tile_offset(l, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes);
                     for (int c = 0; c < c_count; c++) {
                         input_whole(xc + (size_t)c * k.x_plane, k.x_row, k.lanes,
                                     v + c * k.stride + q * WIDTH, v_step);
                     }
                 } else {
                     int offset[PIECES];
-                    piece_offsets(l, k.lanes, k.tiles_x, k.x_row, offset);
+                    piece_offsets(l, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes, offset);
                     for (int c = 0; c < c_count; c++) {
                         input_pieces(xc + (size_t)c * k.x_plane, offset, k.x_row, k.lanes,
                                      v + c * k.stride + q * WIDTH, v_step);
@@ -258,14 +182,14 @@ KERNEL void winograd(__global const float *restrict x, __global const float *res
                     int l = min((first + q) * WIDTH, k.total - WIDTH);
                     __global float *yo = y + (size_t)ob * OUTPUT_BLOCK * k.y_plane;
                     if (l % k.lanes <= k.lanes - WIDTH) {
-                        yo += tile_offset(l, k.lanes, k.tiles_x, k.y_row);
+                        yo += tile_offset(l, k.lanes, k.tiles_x, 4 * k.y_row, 4 * k.lanes);
                         for (int o = 0; o < o_end; o++) {
                             output_whole(mo + o * k.stride + q * WIDTH, m_step,
                                          yo + (size_t)o * k.y_plane, k.y_row, k.lanes);
                         }
                     } else {
                         int offset[PIECES];
-                        piece_offsets(l, k.lanes, k.tiles_x, k.y_row, offset);
+                        piece_offsets(l, k.lanes, k.tiles_x, 4 * k.y_row, 4 * k.lanes, offset);
                         for (int o = 0; o < o_end; o++) {
                             output_pieces(mo + o * k.stride + q * WIDTH, m_step,
                                           yo + (size_t)o * k.y_plane, offset, k.y_row, k.lanes);
@@ -393,7 +317,7 @@ INLINE void turn_gradient(const struct winograd_gradient *k, __global const floa
 {
     int offset[PIECES];
     const int is_whole = l % k->lanes <= k->lanes - WIDTH;
-    piece_offsets(l, k->lanes, k->tiles_x, k->dz_row, offset);
+    piece_offsets(l, k->lanes, k->tiles_x, 4 * k->dz_row, 4 * k->lanes, offset);
     for (int i = 0; i < WIDTH; i++) {
         __global const float *from = dz + (size_t)min(o0 + i, k->outs - 1) * k->dz_plane + k->dz_base;
         if (is_whole) {
@@ -482,7 +406,7 @@ KERNEL void winograd_gradient(__global const float *restrict x, __global const f
         for (int q = 0; q < vectors; q++) {
             const int at = (first + q) * WIDTH, l = min(at, k.total - WIDTH);
             int offset[PIECES];
-            piece_offsets(l, k.lanes, k.tiles_x, k.x_row, offset);
+            piece_offsets(l, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes, offset);
             const int is_whole = l % k.lanes <= k.lanes - WIDTH;
             for (int c = 0; c < k.channels; c++) {
                 __global float *vc = v + c * k.stride + q * WIDTH;

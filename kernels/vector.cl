@@ -168,3 +168,84 @@ INLINE void transpose(vec *r)
     }
 }
 #endif
+
+/* ---- Products of Winograd's algorithm: kernels/cpu_winograd.cl, kernels/cpu_winograd_stride2.cl ---- */
+
+#ifndef OUTS
+#define OUTS 8
+#endif
+
+/* m[OUTS][NUMBER vectors] (+)= u[channel][OUTS] v[channel][NUMBER vectors] for one point. */
+#define DEFINE_MULTIPLY(NAME, NUMBER)                                                              \
+    INLINE void NAME(__global const float *restrict v, __global const float *restrict u,           \
+                     __global float *restrict m, int stride, int channels, int is_first)           \
+    {                                                                                              \
+        vec a[OUTS][NUMBER];                                                                       \
+        UNROLL for (int r = 0; r < OUTS; r++)                                                      \
+        {                                                                                          \
+            UNROLL for (int q = 0; q < NUMBER; q++)                                                \
+            {                                                                                      \
+                a[r][q] = is_first ? (vec)0.0f : load(m + r * stride + q * WIDTH);                 \
+            }                                                                                      \
+        }                                                                                          \
+        for (int c = 0; c < channels; c++) {                                                       \
+            vec b[NUMBER];                                                                         \
+            UNROLL for (int q = 0; q < NUMBER; q++) { b[q] = load(v + q * WIDTH); }                \
+            v += stride;                                                                           \
+            UNROLL for (int r = 0; r < OUTS; r++)                                                  \
+            {                                                                                      \
+                vec w = (vec)u[r];                                                                 \
+                UNROLL for (int q = 0; q < NUMBER; q++) { a[r][q] = fma(w, b[q], a[r][q]); }       \
+            }                                                                                      \
+            u += OUTS;                                                                             \
+        }                                                                                          \
+        UNROLL for (int r = 0; r < OUTS; r++)                                                      \
+        {                                                                                          \
+            UNROLL for (int q = 0; q < NUMBER; q++) { store(a[r][q], m + r * stride + q * WIDTH); } \
+        }                                                                                          \
+    }
+DEFINE_MULTIPLY(multiply3, 3)
+DEFINE_MULTIPLY(multiply2, 2)
+DEFINE_MULTIPLY(multiply1, 1)
+
+/* One point's products for a block of outputs, all vectors of the chunk. */
+INLINE void multiply_point(__global const float *restrict v, __global const float *restrict u,
+                           __global float *restrict m, int stride, int channels, int all_channels,
+                           int blocks, int vectors, int is_first)
+{
+    int q = 0;
+    for (; q + 3 <= vectors && vectors - q != 4; q += 3) {
+        for (int o = 0; o < blocks; o++) {
+            multiply3(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
+                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
+        }
+    }
+    for (; q + 2 <= vectors; q += 2) {
+        for (int o = 0; o < blocks; o++) {
+            multiply2(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
+                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
+        }
+    }
+    for (; q < vectors; q++) {
+        for (int o = 0; o < blocks; o++) {
+            multiply1(v + q * WIDTH, u + (size_t)o * all_channels * OUTS,
+                      m + o * OUTS * stride + q * WIDTH, stride, channels, is_first);
+        }
+    }
+}
+
+/* The places of a plane are cut into tiles, and the lanes of all tiles of one size numbered through,
+ * tile * lanes + lane. This is where lane l starts, from the first tile on. */
+INLINE int tile_offset(int l, int lanes, int tiles_x, int tile_row, int tile_column)
+{
+    int tile = l / lanes, row = tile / tiles_x;
+    return row * tile_row + (tile - row * tiles_x) * tile_column + l - tile * lanes;
+}
+
+/* The same for the pieces of a vector that crosses from one tile to the next. */
+INLINE void piece_offsets(int l, int lanes, int tiles_x, int tile_row, int tile_column, int *offset)
+{
+    for (int p = 0; p < PIECES; p++) {
+        offset[p] = tile_offset(l + 4 * p, lanes, tiles_x, tile_row, tile_column);
+    }
+}
