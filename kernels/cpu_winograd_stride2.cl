@@ -68,7 +68,10 @@ INLINE void even3(const vec *d, vec *r)
 
 #define odd4_IN 4
 #define odd4_POINTS 4
-#define odd4 even3
+INLINE void odd4(const vec *d, vec *r)
+{
+    even3(d, r);
+}
 
 #define odd3_IN 3
 #define odd3_POINTS 3
@@ -114,9 +117,16 @@ INLINE void even3_back(const vec *m, vec *y)
 }
 
 #define copy4_OUT 4
-#define copy4_back copy4
+INLINE void copy4_back(const vec *m, vec *y)
+{
+    copy4(m, y);
+}
+
 #define copy3_OUT 3
-#define copy3_back copy3
+INLINE void copy3_back(const vec *m, vec *y)
+{
+    copy3(m, y);
+}
 
 /* ---- Two dimensions -------------------------------------------------------------------------- */
 

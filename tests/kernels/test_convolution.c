@@ -15,6 +15,7 @@
 #include <cmocka.h>
 
 #include "network_fixture.h"
+#include "winograd_stride2_bound.h"
 
 /* A layer's operands, dense and on the device, and its outputs. */
 struct operands {
@@ -107,7 +108,16 @@ static size_t square(int a)
     return (size_t)a * (size_t)a;
 }
 
-/* Winograd's products may serve 3 x 3 kernels of stride 1 on images of whole 4 x 4 tiles. */
+/* Winograd's products may serve 3 x 3 kernels of stride 2 on images of even sides. */
+static bool may_be_stride2(const struct wa_fixture *fixture, const struct wa_model_layer *layer)
+{
+    const struct wa_layer *s = &layer->shape;
+    return fixture->engine.convolution != WA_CONVOLUTION_DIRECT && s->kernel == 3 && s->stride == 2 &&
+           s->in_height % 2 == 0 && s->in_width % 2 == 0 &&
+           wa_reference_stride2_can((int)s->out_height) && wa_reference_stride2_can((int)s->out_width);
+}
+
+/* And those of stride 1 on images of whole 4 x 4 tiles. */
 static bool may_be_winograd(const struct wa_fixture *fixture, const struct wa_model_layer *layer)
 {
     const struct wa_layer *s = &layer->shape;
@@ -128,6 +138,8 @@ static void compare_forward(struct wa_fixture *fixture, struct wa_network *netwo
     scale_and_bound(layer, square(s.kernel) * (size_t)s.in_channels, o->z_count, z, bounds);
     if (may_be_winograd(fixture, layer)) {
         wa_reference_winograd_bound(&s, w, x, false, bounds);
+    } else if (may_be_stride2(fixture, layer)) {
+        wa_reference_stride2_bound(&s, w, x, false, bounds);
     }
     double *actual = wa_fixture_take(fixture, "z", out->z, &layer->output, s.batch);
     wa_fixture_compare(fixture, "z", o->z_count, actual, z, bounds);
@@ -148,6 +160,8 @@ static void compare_backward(struct wa_fixture *fixture, struct wa_network *netw
     scale_and_bound(layer, taps * (size_t)s.out_channels, o->x_count, g, bounds);
     if (may_be_winograd(fixture, layer)) {
         wa_reference_winograd_bound(&s, w, dz, true, bounds);
+    } else if (may_be_stride2(fixture, layer)) {
+        wa_reference_stride2_bound(&s, w, dz, true, bounds);
     }
     double *actual = wa_fixture_take(fixture, "g", out->g, &g_layout, s.batch);
     wa_fixture_compare(fixture, "g", o->x_count, actual, g, bounds);
@@ -286,6 +300,12 @@ static const struct wa_network_shape winograd_shapes[] = {
     {20, 33, 8, 8, {{3, 1, 33}, {3, 1, 49}}, 7, false, false},
     {20, 7, 8, 8, {{3, 2, 8}, {3, 1, 8}}, 7, false, false},
     {20, 300, 4, 8, {{3, 1, 20}}, 7, false, false}, /* channels in two blocks */
+    /* stride 2: tiles of four, of three, of both in each direction, one after the other */
+    {20, 7, 8, 16, {{3, 2, 33}}, 7, false, false},
+    {1, 33, 6, 12, {{3, 2, 7}}, 7, false, false},
+    {100, 3, 14, 28, {{3, 2, 17}, {3, 2, 9}}, 7, false, false},
+    {1, 300, 14, 8, {{3, 2, 20}}, 7, false, false},
+    {20, 33, 16, 16, {{3, 2, 33}, {3, 2, 33}}, 7, false, false},
 };
 
 static void test_winograd(void **state)
