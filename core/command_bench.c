@@ -92,7 +92,10 @@ static wa_status measure_reading(struct bench *b, struct wa_error *err)
 {
     struct wa_batches *batches = &b->setup.batches;
     void *item = malloc(batches->item_bytes);
-    if (!item) {
+    void *target = malloc(batches->target_bytes);
+    if (!item || !target) {
+        free(target);
+        free(item);
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     wa_loader_stop(b->loader);
@@ -103,11 +106,11 @@ static wa_status measure_reading(struct bench *b, struct wa_error *err)
     wa_status status = WA_OK;
     while (status == WA_OK && (count == 0 || thread_seconds() - start < reading_seconds)) {
         uint64_t i = count++ % most;
-        uint32_t label = 0;
         status = wa_batches_read_item(batches, WA_SET_TRAIN, i / (uint64_t)b->items,
-                                      (int)(i % (uint64_t)b->items), item, &label, err);
+                                      (int)(i % (uint64_t)b->items), item, target, err);
     }
     b->read_per_second = (double)count / (thread_seconds() - start);
+    free(target);
     free(item);
     return status;
 }

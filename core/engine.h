@@ -6,7 +6,7 @@
 #include "program.h"
 
 /* Which kernels serve: explicit vectors and one work-item a group, or scalar kernels in groups. */
-/* How 3 x 3 convolutions of stride 1 are computed: by what is expected to be fastest, by the sum itself,
+/* How 3 x 3 convolutions of stride 1 and 2 are computed: by what is expected to be fastest, by the sum itself,
  * or by Winograd's products wherever they apply. */
 enum wa_convolution_choice { WA_CONVOLUTION_AUTO = 0, WA_CONVOLUTION_DIRECT, WA_CONVOLUTION_WINOGRAD };
 

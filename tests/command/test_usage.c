@@ -246,6 +246,11 @@ static void test_bench(void **state)
     assert_int_equal(WA_TESTED_RUN(t, "bench", "tiny.json", "--steps", "5"), 0);
     assert_string_not_equal(t->output, "");
     assert_false(wa_tested_has(t, "runs"));
+    /* targets that are values instead of labels */
+    wa_tested_write_json(t, "add.json",
+                         "{'dataset': {'plugin': 'add'}, 'rule': {'plugin': 'backprop'},\n"
+                         " 'architecture': {'plugin': 'rnn', 'width': 8}, 'batch': 50}\n");
+    assert_int_equal(WA_TESTED_RUN(t, "bench", "add.json", "--steps", "2", "--json"), 0);
     assert_int_equal(WA_TESTED_RUN(t, "bench", "tiny.json", "--steps", "0"), 2);
     WA_TESTED_EXPECT_ERROR(t, "--steps 0");
     assert_int_equal(WA_TESTED_RUN(t, "bench", "tiny.json", "--steps", "many"), 2);
