@@ -35,6 +35,7 @@ struct wa_cpu_winograd {
 /* A weight gradient by Winograd's products. */
 struct wa_cpu_winograd_gradient {
     bool is_used;
+    cl_kernel kernel, finish; /* the path's */
     cl_mem table;
     int parts, kind;
     size_t scratch_floats, partial_floats;
@@ -63,6 +64,7 @@ struct wa_path_state {
     cl_kernel winograd_gradient[WA_CPU_OUT_VECTOR_KINDS];
     cl_kernel winograd_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_kernel winograd_stride2[2], winograd_stride2_weights; /* forward, backward */
+    cl_kernel stride2_gradient[WA_CPU_OUT_VECTOR_KINDS], stride2_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem scratch, map, map_table;
     int map_count;
 };
@@ -94,6 +96,16 @@ WA_MUST_CHECK wa_status wa_cpu_winograd_init(struct wa_operations *operations, s
 void wa_cpu_winograd_finish(struct wa_operations *operations);
 void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_model *model,
                               struct wa_program_list *list);
+/* Whether a layer's weight gradient goes this way, and the logarithm of the vectors of outputs that its
+ * products then hold. */
+bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer);
+int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer);
+/* Whether some layer of this stride wants the kernels of a kind. */
+bool wa_cpu_winograd_uses_gradient(const struct wa_engine *engine, const struct wa_model *model,
+                                   uint32_t stride, int kind);
+/* Chunks and parts of a gradient: vectors of lanes that a chunk takes, parts that fit. */
+int wa_cpu_winograd_gradient_vectors(size_t vector_bytes);
+int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks);
 size_t wa_cpu_winograd_floats(const struct wa_operations *operations, bool is_backward);
 /* Transforms all layers' weights behind the arranged ones. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_backward,
@@ -111,12 +123,15 @@ WA_MUST_CHECK wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl
 /* winograd_stride2_cpu.c: whether the kernels can serve a layer; whether that is expected to pay. */
 bool wa_cpu_winograd_stride2_can(const struct wa_model_layer *layer, bool is_backward);
 bool wa_cpu_winograd_stride2_pays(const struct wa_model_layer *layer);
+bool wa_cpu_winograd_stride2_gradient_pays(const struct wa_model_layer *layer);
 /* Kernels, where some layer goes this way; then the table of one layer and direction, with its kernels. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_init(struct wa_operations *operations,
                                                      struct wa_error *err);
 WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations,
                                                       uint32_t layer, bool is_backward,
                                                       struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operations,
+                                                               uint32_t layer, struct wa_error *err);
 void wa_cpu_winograd_stride2_finish(struct wa_operations *operations);
 void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const struct wa_model *model,
                                       struct wa_program_list *list);

@@ -48,28 +48,31 @@ bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_
                     (engine->convolution == WA_CONVOLUTION_AUTO && pays));
 }
 
-static bool gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer)
+bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer)
 {
     const struct wa_layer *s = &layer->shape;
-    bool pays =
-        s->in_channels >= MIN_GRADIENT_CHANNELS && s->out_channels >= MIN_GRADIENT_CHANNELS;
-    return s->stride == 1 && wa_cpu_winograd_fits(engine, layer, false) &&
+    bool pays = s->stride == 2 ? wa_cpu_winograd_stride2_gradient_pays(layer)
+                               : s->in_channels >= MIN_GRADIENT_CHANNELS &&
+                                     s->out_channels >= MIN_GRADIENT_CHANNELS;
+    return wa_cpu_winograd_fits(engine, layer, false) &&
            (pays || engine->convolution == WA_CONVOLUTION_WINOGRAD);
 }
 
-/* Logarithm of the vectors of outputs that the gradient's products hold. */
-static int gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer)
+int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer)
 {
     int quarters = 4 * (int)layer->shape.out_channels / engine->vector_width;
     return quarters >= 12 ? 2 : quarters >= 6 ? 1 : 0;
 }
 
-static bool uses_gradient_kind(const struct wa_engine *engine, const struct wa_model *model, int kind)
+bool wa_cpu_winograd_uses_gradient(const struct wa_engine *engine, const struct wa_model *model,
+                                   uint32_t stride, int kind)
 {
     bool is_used = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
-        is_used = is_used || (gradient_fits(engine, &model->layers[l]) &&
-                              gradient_kind(engine, &model->layers[l]) == kind);
+        const struct wa_model_layer *layer = &model->layers[l];
+        is_used = is_used || (layer->shape.stride == stride &&
+                              wa_cpu_winograd_gradient_fits(engine, layer) &&
+                              wa_cpu_winograd_gradient_kind(engine, layer) == kind);
     }
     return is_used;
 }
@@ -102,7 +105,7 @@ void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_mo
     }
     wa_cpu_winograd_stride2_programs(engine, model, list);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
-        if (uses_gradient_kind(engine, model, kind)) {
+        if (wa_cpu_winograd_uses_gradient(engine, model, 1, kind)) {
             char options[WA_BATCH_OPTION_BYTES];
             wa_cpu_gradient_options(1 << kind, options);
             wa_operations_add_program(engine, winograd_file, options, list);
@@ -115,7 +118,7 @@ static wa_status make_gradient_kernels(struct wa_operations *operations, struct 
     struct wa_path_state *state = operations->state;
     wa_status status = WA_OK;
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS && status == WA_OK; kind++) {
-        if (!uses_gradient_kind(operations->engine, operations->model, kind)) {
+        if (!wa_cpu_winograd_uses_gradient(operations->engine, operations->model, 1, kind)) {
             continue;
         }
         char options[WA_BATCH_OPTION_BYTES];
@@ -235,6 +238,17 @@ struct winograd_gradient {
     int32_t stride, chunks, parts;
 };
 
+int wa_cpu_winograd_gradient_vectors(size_t vector_bytes)
+{
+    return wa_clamp((int)(GRADIENT_SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
+}
+
+int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks)
+{
+    int fitting = (int)(PARTIAL_BYTES / sizeof(float) / part_floats);
+    return wa_clamp(wa_clamp(fitting, MIN_GRADIENT_PARTS, GRADIENT_PARTS), 1, chunks);
+}
+
 static wa_status make_gradient(struct wa_operations *operations, uint32_t layer, struct wa_error *err)
 {
     const struct wa_engine *engine = operations->engine;
@@ -243,8 +257,8 @@ static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
     const struct wa_layout *x = &l->input;
     const struct wa_layout *dz = &l->gradient;
     int width = engine->vector_width;
-    w->is_used = true;
-    w->kind = gradient_kind(engine, l);
+    w->kernel = operations->state->winograd_gradient[w->kind];
+    w->finish = operations->state->winograd_finish[w->kind];
     int outputs = round_up((int)l->shape.out_channels, width << w->kind);
     int channels = (int)l->shape.in_channels;
     struct winograd_gradient table = {.channels = channels,
@@ -258,13 +272,12 @@ static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
                                       .dz_row = dz->row,
                                       .dz_plane = dz->plane};
     size_t vector_bytes = (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
-    int vectors = wa_clamp((int)(GRADIENT_SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
+    int vectors = wa_cpu_winograd_gradient_vectors(vector_bytes);
     int all = wa_divide_up(table.total, width);
     table.chunks = wa_divide_up(all, vectors);
     table.stride = wa_divide_up(all, table.chunks) * width;
     size_t part_floats = (size_t)POINTS * (size_t)channels * (size_t)outputs;
-    int fitting = (int)(PARTIAL_BYTES / sizeof(float) / part_floats);
-    w->parts = wa_clamp(wa_clamp(fitting, MIN_GRADIENT_PARTS, GRADIENT_PARTS), 1, table.chunks);
+    w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
     table.parts = w->parts;
     w->partial_floats = part_floats * (size_t)w->parts;
     w->scratch_floats =
@@ -279,11 +292,15 @@ static wa_status make_gradients(struct wa_operations *operations, size_t *most_s
 {
     wa_status status = make_gradient_kernels(operations, err);
     for (uint32_t l = 0; l < operations->model->layer_count && status == WA_OK; l++) {
-        if (!gradient_fits(operations->engine, &operations->model->layers[l])) {
+        const struct wa_model_layer *layer = &operations->model->layers[l];
+        if (!wa_cpu_winograd_gradient_fits(operations->engine, layer)) {
             continue;
         }
-        status = make_gradient(operations, l, err);
-        const struct wa_cpu_winograd_gradient *w = &operations->state->layers[l].winograd_gradient;
+        struct wa_cpu_winograd_gradient *w = &operations->state->layers[l].winograd_gradient;
+        w->is_used = true;
+        w->kind = wa_cpu_winograd_gradient_kind(operations->engine, layer);
+        status = layer->shape.stride == 2 ? wa_cpu_winograd_stride2_gradient_table(operations, l, err)
+                                          : make_gradient(operations, l, err);
         *most_scratch = w->scratch_floats > *most_scratch ? w->scratch_floats : *most_scratch;
     }
     return status;
@@ -430,13 +447,13 @@ wa_status wa_cpu_winograd_weight_gradient(struct wa_operations *operations, uint
     const struct wa_cpu_winograd_gradient *w = &state->layers[layer].winograd_gradient;
     struct wa_range range = {1, {(size_t)w->parts}, {1}};
     wa_status status =
-        wa_engine_launch(operations->engine, state->winograd_gradient[w->kind], &range, err, "mmmmm", x,
+        wa_engine_launch(operations->engine, w->kernel, &range, err, "mmmmm", x,
                          dz, state->partial, w->table, state->scratch);
     if (status != WA_OK) {
         return status;
     }
     struct wa_range finish = {1, {l->shape.in_channels}, {1}};
-    return wa_engine_launch(operations->engine, state->winograd_finish[w->kind], &finish, err,
+    return wa_engine_launch(operations->engine, w->finish, &finish, err,
                             "mmmiiiiif", state->partial, state->bias_partial, gradients,
                             (int)l->weight_offset, (int)l->shape.in_channels,
                             (int)l->shape.out_channels, w->parts, l->output.rows,

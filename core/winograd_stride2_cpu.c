@@ -1,18 +1,23 @@
 /* Winograd convolutions of stride 2 on CPUs: tables and kernels of kernels/cpu_winograd_stride2.cl;
  * winograd_cpu.c launches them. */
+#include <stdio.h>
+
 #include "operations_cpu.h"
 
 enum {
     POINTS = 25,
     SIZES = 4,                   /* of tiles: four or three places in each direction */
     MIN_CHANNELS = 32,           /* below, the transforms cost more than the products save */
+    MIN_GRADIENT_CHANNELS = 64,  /* likewise */
+    MIN_GRADIENT_PLACES = 128,   /* of the smaller image */
+    U_POINTS = 36,
     MAX_CHANNEL_BLOCK = 256,     /* channels transformed at a time */
     SCRATCH_BYTES = 1000 * 1024, /* of a chunk: it stays in L2 */
     MAX_VECTORS = 6,
     GROUPS_PER_UNIT = 2
 };
 
-/* kernels/cpu_winograd_stride2.cl, struct tiles and struct winograd. */
+/* kernels/cpu_winograd_stride2.cl: the structs of the same names. */
 struct tiles {
     int32_t rows, columns, tiles_x, total, x, y, first_chunk, chunks;
 };
@@ -21,6 +26,13 @@ struct winograd {
     int32_t channels, outs, lanes;
     int32_t x_row, x_plane, y_row, y_plane;
     int32_t channel_block, stride, chunks, sizes;
+    struct tiles tiles[SIZES];
+};
+
+struct winograd_gradient {
+    int32_t channels, outs, lanes;
+    int32_t x_row, x_plane, dz_row, dz_plane;
+    int32_t stride, chunks, parts, sizes;
     struct tiles tiles[SIZES];
 };
 
@@ -52,6 +64,13 @@ bool wa_cpu_winograd_stride2_pays(const struct wa_model_layer *layer)
     return layer->shape.in_channels >= MIN_CHANNELS && layer->shape.out_channels >= MIN_CHANNELS;
 }
 
+bool wa_cpu_winograd_stride2_gradient_pays(const struct wa_model_layer *layer)
+{
+    const struct wa_layer *s = &layer->shape;
+    return s->in_channels >= MIN_GRADIENT_CHANNELS && s->out_channels >= MIN_GRADIENT_CHANNELS &&
+           layer->output.rows * layer->output.columns >= MIN_GRADIENT_PLACES;
+}
+
 /* Whether some layer goes this way, and some needs tiles of three. */
 static bool is_used(const struct wa_engine *engine, const struct wa_model *model, bool *ret_threes)
 {
@@ -68,12 +87,12 @@ static bool is_used(const struct wa_engine *engine, const struct wa_model *model
     return is_any_used;
 }
 
+static const char kernel_file[] = "cpu_winograd_stride2.cl";
+
 static const struct wa_kernel_entry kernel_entries[] = {
-    {"cpu_winograd_stride2.cl", "winograd_stride2_forward",
-     offsetof(struct wa_path_state, winograd_stride2[0]), true},
-    {"cpu_winograd_stride2.cl", "winograd_stride2_backward",
-     offsetof(struct wa_path_state, winograd_stride2[1]), true},
-    {"cpu_winograd_stride2.cl", "winograd_stride2_weights",
+    {kernel_file, "winograd_stride2_forward", offsetof(struct wa_path_state, winograd_stride2[0]), true},
+    {kernel_file, "winograd_stride2_backward", offsetof(struct wa_path_state, winograd_stride2[1]), true},
+    {kernel_file, "winograd_stride2_weights",
      offsetof(struct wa_path_state, winograd_stride2_weights), true},
 };
 enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
@@ -81,6 +100,15 @@ enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 static const char *build_options(bool has_threes)
 {
     return has_threes ? "-DTHREES" : "";
+}
+
+enum { GRADIENT_OPTION_BYTES = WA_BATCH_OPTION_BYTES + 16 };
+
+static void gradient_options(int kind, bool has_threes, char ret_options[GRADIENT_OPTION_BYTES])
+{
+    char vectors[WA_BATCH_OPTION_BYTES];
+    wa_cpu_gradient_options(1 << kind, vectors);
+    (void)snprintf(ret_options, GRADIENT_OPTION_BYTES, "%s %s", vectors, build_options(has_threes));
 }
 
 void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const struct wa_model *model,
@@ -91,6 +119,35 @@ void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const stru
         wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, build_options(has_threes),
                                    list);
     }
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
+        if (wa_cpu_winograd_uses_gradient(engine, model, 2, kind)) {
+            char options[GRADIENT_OPTION_BYTES];
+            gradient_options(kind, has_threes, options);
+            wa_operations_add_program(engine, kernel_file, options, list);
+        }
+    }
+}
+
+static wa_status make_gradient_kernels(struct wa_operations *operations, bool has_threes,
+                                       struct wa_error *err)
+{
+    struct wa_path_state *state = operations->state;
+    wa_status status = WA_OK;
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS && status == WA_OK; kind++) {
+        if (!wa_cpu_winograd_uses_gradient(operations->engine, operations->model, 2, kind)) {
+            continue;
+        }
+        char options[GRADIENT_OPTION_BYTES];
+        gradient_options(kind, has_threes, options);
+        status = wa_engine_kernel(operations->engine, kernel_file, "winograd_stride2_gradient", options,
+                                  &state->stride2_gradient[kind], err);
+        if (status == WA_OK) {
+            status = wa_engine_kernel(operations->engine, kernel_file,
+                                      "winograd_stride2_gradient_finish", options,
+                                      &state->stride2_finish[kind], err);
+        }
+    }
+    return status;
 }
 
 wa_status wa_cpu_winograd_stride2_init(struct wa_operations *operations, struct wa_error *err)
@@ -99,13 +156,18 @@ wa_status wa_cpu_winograd_stride2_init(struct wa_operations *operations, struct 
     if (!is_used(operations->engine, operations->model, &has_threes)) {
         return WA_OK;
     }
-    return wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
-                                      build_options(has_threes), operations->state, err);
+    wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
+                                                  build_options(has_threes), operations->state, err);
+    return status == WA_OK ? make_gradient_kernels(operations, has_threes, err) : status;
 }
 
 void wa_cpu_winograd_stride2_finish(struct wa_operations *operations)
 {
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, operations->state);
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
+        wa_cpu_release_kernel(operations->state->stride2_gradient[kind]);
+        wa_cpu_release_kernel(operations->state->stride2_finish[kind]);
+    }
 }
 
 /* ---- Tables --------------------------------------------------------------------------------- */
@@ -131,9 +193,11 @@ static struct tiles tiles_of(const struct wa_layout *small, int small_start,
                           .y = is_backward ? at_large : at_small};
 }
 
-static void list_tiles(struct winograd *table, const struct wa_layout *small, int small_start,
-                       const struct wa_layout *large, int large_start, bool is_backward)
+/* All sizes of tiles that there are; returns how many. */
+static int list_tiles(struct tiles *ret_tiles, const struct wa_layout *small, int small_start,
+                      const struct wa_layout *large, int large_start, bool is_backward)
 {
+    int listed = 0;
     struct parts rows;
     struct parts columns;
     (void)cut_side(small->rows, &rows);
@@ -146,10 +210,29 @@ static void list_tiles(struct winograd *table, const struct wa_layout *small, in
                                is_narrow ? columns.threes : columns.fours};
         const int first[2] = {is_low ? 4 * rows.fours : 0, is_narrow ? 4 * columns.fours : 0};
         if (counts[0] > 0 && counts[1] > 0) {
-            table->tiles[table->sizes++] =
+            ret_tiles[listed++] =
                 tiles_of(small, small_start, large, large_start, is_backward, sides, counts, first);
         }
     }
+    return listed;
+}
+
+/* Cuts each size into chunks of at most so many vectors. Returns the vectors of the longest one. */
+static int cut_chunks(struct tiles *tiles, int sizes, int width, int vectors, int *ret_chunks)
+{
+    int most = 0;
+    int chunks = 0;
+    for (int i = 0; i < sizes; i++) {
+        struct tiles *t = &tiles[i];
+        int all = wa_divide_up(t->total, width);
+        t->first_chunk = chunks;
+        t->chunks = wa_divide_up(all, vectors);
+        chunks += t->chunks;
+        int longest = wa_divide_up(all, t->chunks);
+        most = longest > most ? longest : most;
+    }
+    *ret_chunks = chunks;
+    return most;
 }
 
 /* How many vectors a chunk takes so that its transformed inputs and products stay in L2. */
@@ -166,17 +249,7 @@ static void size_chunks(const struct wa_engine *engine, bool is_backward, struct
         (size_t)POINTS * (size_t)(table->channel_block + kept) * (size_t)width * sizeof(float);
     /* Two vectors at least: one leaves the units idle. */
     int vectors = wa_clamp((int)(SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
-    int most = 0;
-    for (int i = 0; i < table->sizes; i++) {
-        struct tiles *t = &table->tiles[i];
-        int all = wa_divide_up(t->total, width);
-        t->first_chunk = table->chunks;
-        t->chunks = wa_divide_up(all, vectors);
-        table->chunks += t->chunks;
-        int longest = wa_divide_up(all, t->chunks);
-        most = longest > most ? longest : most;
-    }
-    table->stride = most * width;
+    table->stride = cut_chunks(table->tiles, table->sizes, width, vectors, &table->chunks) * width;
     w->groups = wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
     w->scratch_floats = (size_t)w->groups * POINTS *
                         (size_t)((table->channel_block + kept) * table->stride + 2 * width);
@@ -202,13 +275,45 @@ wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations, uint32
                              .y_plane = y.plane};
     if (is_backward) {
         /* from the place (-1, -1) of dz on */
-        list_tiles(&table, x, x->base - x->row - x->lanes, &y, 0, true);
+        table.sizes = list_tiles(table.tiles, x, x->base - x->row - x->lanes, &y, 0, true);
     } else {
-        list_tiles(&table, &y, 0, x, x->base, false);
+        table.sizes = list_tiles(table.tiles, &y, 0, x, x->base, false);
     }
     size_chunks(operations->engine, is_backward, &table, w);
     w->kernel = operations->state->winograd_stride2[is_backward];
     w->weights_kernel = operations->state->winograd_stride2_weights;
+    return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",
+                                 &w->table, err);
+}
+
+wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operations, uint32_t layer,
+                                                 struct wa_error *err)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    struct wa_cpu_winograd_gradient *w = &operations->state->layers[layer].winograd_gradient;
+    const struct wa_layout *x = &l->input;
+    const struct wa_layout *dz = &l->gradient;
+    int width = operations->engine->vector_width;
+    int channels = (int)l->shape.in_channels;
+    int outputs = round_up((int)l->shape.out_channels, width << w->kind);
+    struct winograd_gradient table = {.channels = channels,
+                                      .outs = (int)l->shape.out_channels,
+                                      .lanes = x->lanes,
+                                      .x_row = x->row,
+                                      .x_plane = x->plane,
+                                      .dz_row = dz->row,
+                                      .dz_plane = dz->plane};
+    table.sizes = list_tiles(table.tiles, dz, dz->base, x, x->base, false);
+    size_t vector_bytes = (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
+    int vectors = wa_cpu_winograd_gradient_vectors(vector_bytes);
+    table.stride = cut_chunks(table.tiles, table.sizes, width, vectors, &table.chunks) * width;
+    size_t part_floats = (size_t)U_POINTS * (size_t)channels * (size_t)outputs;
+    table.parts = w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
+    w->partial_floats = part_floats * (size_t)w->parts;
+    w->scratch_floats = (size_t)w->parts * POINTS *
+                        (size_t)((channels + outputs) * table.stride + 2 * width + width * width);
+    w->kernel = operations->state->stride2_gradient[w->kind];
+    w->finish = operations->state->stride2_finish[w->kind];
     return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",
                                  &w->table, err);
 }

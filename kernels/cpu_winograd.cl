@@ -250,16 +250,10 @@ KERNEL void winograd_weights(__global const float *restrict arranged, __global f
 /* ---- Weight gradient -------------------------------------------------------------------------
 
  * dw = G^T [sum over tiles of (A dz A^T) (B^T a B)] G, the same algorithm read backwards. The transformed
- * dz is turned to [36][lane][output], so that the products run over vectors of outputs: OUT_VECTORS of them
- * and ROWS input channels at a time. A work-item sums up its part of the chunks in its own place of
- * `partial`, [part][36][channel][output]; winograd_gradient_finish adds the parts and transforms back.
+ * dz is turned to [36][lane][output], so that the products run over vectors of outputs. A work-item sums
+ * up its part of the chunks in its own place of `partial`, [part][36][channel][output];
+ * winograd_gradient_finish adds the parts and transforms back.
  */
-#ifndef OUT_VECTORS
-#define OUT_VECTORS 4
-#endif
-#define ROWS (16 / OUT_VECTORS)
-#define OUTPUTS (OUT_VECTORS * WIDTH)
-
 struct winograd_gradient {
     int channels, outs;
     int tiles_x, total, lanes;
@@ -337,50 +331,6 @@ INLINE void turn_gradient(const struct winograd_gradient *k, __global const floa
     }
 }
 
-/* m[channel][output] (+)= v[channel][lane] d[lane][output] for one point. */
-INLINE void add_products(__global const float *restrict v, int v_row, __global const float *restrict d,
-                         int d_row, __global float *restrict m, int channels, int lanes, int is_first)
-{
-    for (int o = 0; o < d_row; o += OUTPUTS) {
-        for (int c = 0; c < channels; c += ROWS) {
-            vec sums[ROWS][OUT_VECTORS];
-            __global const float *x[ROWS];
-            UNROLL for (int r = 0; r < ROWS; r++)
-            {
-                const int row = min(c + r, channels - 1);
-                x[r] = v + row * v_row;
-                UNROLL for (int q = 0; q < OUT_VECTORS; q++)
-                {
-                    sums[r][q] = is_first ? (vec)0.0f : load(m + (size_t)row * d_row + o + q * WIDTH);
-                }
-            }
-            __global const float *dd = d + o;
-            for (int l = 0; l < lanes; l++) {
-                vec b[OUT_VECTORS];
-                UNROLL for (int q = 0; q < OUT_VECTORS; q++) { b[q] = load(dd + q * WIDTH); }
-                dd += d_row;
-                UNROLL for (int r = 0; r < ROWS; r++)
-                {
-                    vec value = (vec)x[r][l];
-                    UNROLL for (int q = 0; q < OUT_VECTORS; q++)
-                    {
-                        sums[r][q] = fma(value, b[q], sums[r][q]);
-                    }
-                }
-            }
-            UNROLL for (int r = 0; r < ROWS; r++)
-            {
-                if (c + r < channels) {
-                    UNROLL for (int q = 0; q < OUT_VECTORS; q++)
-                    {
-                        store(sums[r][q], m + (size_t)(c + r) * d_row + o + q * WIDTH);
-                    }
-                }
-            }
-        }
-    }
-}
-
 KERNEL void winograd_gradient(__global const float *restrict x, __global const float *restrict dz,
                               __global float *restrict partial,
                               __global const struct winograd_gradient *restrict all,
@@ -389,7 +339,7 @@ KERNEL void winograd_gradient(__global const float *restrict x, __global const f
     const struct winograd_gradient k = *all;
     const int part = get_group_id(0);
     const int all_vectors = (k.total + WIDTH - 1) / WIDTH;
-    const int outputs = (k.outs + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+    const int outputs = (k.outs + PRODUCT_OUTPUTS - 1) / PRODUCT_OUTPUTS * PRODUCT_OUTPUTS;
     const int v_step = k.channels * k.stride + PAD;
     const int d_step = outputs * k.stride + PAD;
     const size_t sums = (size_t)k.channels * outputs;
@@ -445,7 +395,7 @@ KERNEL void winograd_gradient_finish(__global const float *restrict partial,
                                      int outs, int parts, int bias_parts, float bias_scale)
 {
     const int c = get_group_id(0);
-    const int outputs = (outs + OUTPUTS - 1) / OUTPUTS * OUTPUTS;
+    const int outputs = (outs + PRODUCT_OUTPUTS - 1) / PRODUCT_OUTPUTS * PRODUCT_OUTPUTS;
     const size_t sums = (size_t)channels * outputs;
     for (int o = 0; o < outs; o += WIDTH) {
         vec m[36], t[18];
@@ -473,12 +423,6 @@ KERNEL void winograd_gradient_finish(__global const float *restrict partial,
         }
     }
     if (c == 0) {
-        for (int o = 0; o < outs; o++) {
-            float sum = 0.0f;
-            for (int p = 0; p < bias_parts; p++) {
-                sum += bias_partial[(size_t)o * bias_parts + p];
-            }
-            gradients[base + outs * 9 * channels + o] = sum * bias_scale;
-        }
+        finish_bias(bias_partial, gradients + base + outs * 9 * channels, outs, bias_parts, bias_scale);
     }
 }

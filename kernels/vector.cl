@@ -249,3 +249,67 @@ INLINE void piece_offsets(int l, int lanes, int tiles_x, int tile_row, int tile_
         offset[p] = tile_offset(l + 4 * p, lanes, tiles_x, tile_row, tile_column);
     }
 }
+
+/* For weight gradients: OUT_VECTORS vectors of outputs and PRODUCT_ROWS channels in registers. */
+#ifndef OUT_VECTORS
+#define OUT_VECTORS 4
+#endif
+#define PRODUCT_ROWS (16 / OUT_VECTORS)
+#define PRODUCT_OUTPUTS (OUT_VECTORS * WIDTH)
+
+/* m[channel][output] (+)= v[channel][lane] d[lane][output] for one point. */
+INLINE void add_products(__global const float *restrict v, int v_row, __global const float *restrict d,
+                         int d_row, __global float *restrict m, int channels, int lanes, int is_first)
+{
+    for (int o = 0; o < d_row; o += PRODUCT_OUTPUTS) {
+        for (int c = 0; c < channels; c += PRODUCT_ROWS) {
+            vec sums[PRODUCT_ROWS][OUT_VECTORS];
+            __global const float *x[PRODUCT_ROWS];
+            UNROLL for (int r = 0; r < PRODUCT_ROWS; r++)
+            {
+                const int row = min(c + r, channels - 1);
+                x[r] = v + row * v_row;
+                UNROLL for (int q = 0; q < OUT_VECTORS; q++)
+                {
+                    sums[r][q] = is_first ? (vec)0.0f : load(m + (size_t)row * d_row + o + q * WIDTH);
+                }
+            }
+            __global const float *dd = d + o;
+            for (int l = 0; l < lanes; l++) {
+                vec b[OUT_VECTORS];
+                UNROLL for (int q = 0; q < OUT_VECTORS; q++) { b[q] = load(dd + q * WIDTH); }
+                dd += d_row;
+                UNROLL for (int r = 0; r < PRODUCT_ROWS; r++)
+                {
+                    vec value = (vec)x[r][l];
+                    UNROLL for (int q = 0; q < OUT_VECTORS; q++)
+                    {
+                        sums[r][q] = fma(value, b[q], sums[r][q]);
+                    }
+                }
+            }
+            UNROLL for (int r = 0; r < PRODUCT_ROWS; r++)
+            {
+                if (c + r < channels) {
+                    UNROLL for (int q = 0; q < OUT_VECTORS; q++)
+                    {
+                        store(sums[r][q], m + (size_t)(c + r) * d_row + o + q * WIDTH);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/* The gradients of the biases from the sums of dz's rows, [output][part], in order. */
+INLINE void finish_bias(__global const float *restrict bias_partial, __global float *restrict gradients,
+                        int outs, int parts, float scale)
+{
+    for (int o = 0; o < outs; o++) {
+        float sum = 0.0f;
+        for (int p = 0; p < parts; p++) {
+            sum += bias_partial[(size_t)o * parts + p];
+        }
+        gradients[o] = sum * scale;
+    }
+}

@@ -182,6 +182,8 @@ static void compare_gradient(struct wa_fixture *fixture, struct wa_network *netw
     scale_and_bound(layer, terms, o->w_count, dw, bounds);
     if (may_be_winograd(fixture, layer)) {
         wa_reference_winograd_gradient_bound(&s, x, dz, bounds);
+    } else if (may_be_stride2(fixture, layer)) {
+        wa_reference_stride2_gradient_bound(&s, x, dz, bounds);
     }
     float *gradients = wa_fixture_read(fixture, out->gradients, parameters);
     double *actual = wa_fixture_widen(fixture, gradients + layer->weight_offset, o->w_count);

@@ -199,6 +199,7 @@ static void use_vectors(struct wa_fixture *fixture, int width)
 static const char width_3[] = "{\"width\": 3, \"kernels\": [3, 3], \"strides\": [1, 1]}";
 static const char width_6[] = "{\"width\": 6, \"kernels\": [3, 3], \"strides\": [1, 1]}";
 static const char width_13[] = "{\"width\": 13, \"kernels\": [3, 3], \"strides\": [1, 1]}";
+static const char halved[] = "{\"width\": 3, \"kernels\": [2, 3], \"strides\": [1, 2]}";
 static const char strided[] = "{\"width\": 9, \"kernels\": [5, 3], \"strides\": [2, 2]}";
 
 static void run_cpu_path(struct wa_fixture *fixture)
@@ -218,6 +219,7 @@ static void run_cpu_path(struct wa_fixture *fixture)
     step_network(fixture, strided, 5, 17);
     fixture->engine.convolution = WA_CONVOLUTION_WINOGRAD;
     step_network(fixture, width_3, 8, 17);
+    step_network(fixture, halved, 14, 5);
     use_vectors(fixture, 8);
     step_network(fixture, width_3, 4, 5);
     use_vectors(fixture, 4);
