@@ -1,7 +1,5 @@
 /* Winograd convolutions of stride 2 on CPUs: tables and kernels of kernels/cpu_winograd_stride2.cl;
  * winograd_cpu.c launches them. */
-#include <stdio.h>
-
 #include "operations_cpu.h"
 
 enum {
@@ -71,18 +69,14 @@ bool wa_cpu_winograd_stride2_gradient_pays(const struct wa_model_layer *layer)
            layer->output.rows * layer->output.columns >= MIN_GRADIENT_PLACES;
 }
 
-/* Whether some layer goes this way, and some needs tiles of three. */
-static bool is_used(const struct wa_engine *engine, const struct wa_model *model, bool *ret_threes)
+static bool is_used(const struct wa_engine *engine, const struct wa_model *model)
 {
     bool is_any_used = false;
-    *ret_threes = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
         const struct wa_model_layer *layer = &model->layers[l];
-        if (layer->shape.stride == 2 && (wa_cpu_winograd_fits(engine, layer, false) ||
-                                         wa_cpu_winograd_fits(engine, layer, true))) {
-            is_any_used = true;
-            *ret_threes = *ret_threes || layer->output.rows % 4 != 0 || layer->output.columns % 4 != 0;
-        }
+        is_any_used = is_any_used || (layer->shape.stride == 2 &&
+                                      (wa_cpu_winograd_fits(engine, layer, false) ||
+                                       wa_cpu_winograd_fits(engine, layer, true)));
     }
     return is_any_used;
 }
@@ -90,46 +84,29 @@ static bool is_used(const struct wa_engine *engine, const struct wa_model *model
 static const char kernel_file[] = "cpu_winograd_stride2.cl";
 
 static const struct wa_kernel_entry kernel_entries[] = {
-    {kernel_file, "winograd_stride2_forward", offsetof(struct wa_path_state, winograd_stride2[0]), true},
-    {kernel_file, "winograd_stride2_backward", offsetof(struct wa_path_state, winograd_stride2[1]), true},
+    {kernel_file, "winograd_stride2_forward", offsetof(struct wa_path_state, winograd_stride2[0]), false},
+    {kernel_file, "winograd_stride2_backward", offsetof(struct wa_path_state, winograd_stride2[1]), false},
     {kernel_file, "winograd_stride2_weights",
-     offsetof(struct wa_path_state, winograd_stride2_weights), true},
+     offsetof(struct wa_path_state, winograd_stride2_weights), false},
 };
 enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
-
-static const char *build_options(bool has_threes)
-{
-    return has_threes ? "-DTHREES" : "";
-}
-
-enum { GRADIENT_OPTION_BYTES = WA_BATCH_OPTION_BYTES + 16 };
-
-static void gradient_options(int kind, bool has_threes, char ret_options[GRADIENT_OPTION_BYTES])
-{
-    char vectors[WA_BATCH_OPTION_BYTES];
-    wa_cpu_gradient_options(1 << kind, vectors);
-    (void)snprintf(ret_options, GRADIENT_OPTION_BYTES, "%s %s", vectors, build_options(has_threes));
-}
 
 void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const struct wa_model *model,
                                       struct wa_program_list *list)
 {
-    bool has_threes = false;
-    if (is_used(engine, model, &has_threes)) {
-        wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, build_options(has_threes),
-                                   list);
+    if (is_used(engine, model)) {
+        wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, list);
     }
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         if (wa_cpu_winograd_uses_gradient(engine, model, 2, kind)) {
-            char options[GRADIENT_OPTION_BYTES];
-            gradient_options(kind, has_threes, options);
+            char options[WA_BATCH_OPTION_BYTES];
+            wa_cpu_gradient_options(1 << kind, options);
             wa_operations_add_program(engine, kernel_file, options, list);
         }
     }
 }
 
-static wa_status make_gradient_kernels(struct wa_operations *operations, bool has_threes,
-                                       struct wa_error *err)
+static wa_status make_gradient_kernels(struct wa_operations *operations, struct wa_error *err)
 {
     struct wa_path_state *state = operations->state;
     wa_status status = WA_OK;
@@ -137,8 +114,8 @@ static wa_status make_gradient_kernels(struct wa_operations *operations, bool ha
         if (!wa_cpu_winograd_uses_gradient(operations->engine, operations->model, 2, kind)) {
             continue;
         }
-        char options[GRADIENT_OPTION_BYTES];
-        gradient_options(kind, has_threes, options);
+        char options[WA_BATCH_OPTION_BYTES];
+        wa_cpu_gradient_options(1 << kind, options);
         status = wa_engine_kernel(operations->engine, kernel_file, "winograd_stride2_gradient", options,
                                   &state->stride2_gradient[kind], err);
         if (status == WA_OK) {
@@ -152,13 +129,12 @@ static wa_status make_gradient_kernels(struct wa_operations *operations, bool ha
 
 wa_status wa_cpu_winograd_stride2_init(struct wa_operations *operations, struct wa_error *err)
 {
-    bool has_threes = false;
-    if (!is_used(operations->engine, operations->model, &has_threes)) {
+    if (!is_used(operations->engine, operations->model)) {
         return WA_OK;
     }
     wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
-                                                  build_options(has_threes), operations->state, err);
-    return status == WA_OK ? make_gradient_kernels(operations, has_threes, err) : status;
+                                                  NULL, operations->state, err);
+    return status == WA_OK ? make_gradient_kernels(operations, err) : status;
 }
 
 void wa_cpu_winograd_stride2_finish(struct wa_operations *operations)
@@ -252,7 +228,7 @@ static void size_chunks(const struct wa_engine *engine, bool is_backward, struct
     table->stride = cut_chunks(table->tiles, table->sizes, width, vectors, &table->chunks) * width;
     w->groups = wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
     w->scratch_floats = (size_t)w->groups * POINTS *
-                        (size_t)((table->channel_block + kept) * table->stride + 2 * width);
+                        (size_t)((table->channel_block + kept) * table->stride + 3 * width);
 }
 
 wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations, uint32_t layer,
@@ -311,7 +287,7 @@ wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operation
     table.parts = w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
     w->partial_floats = part_floats * (size_t)w->parts;
     w->scratch_floats = (size_t)w->parts * POINTS *
-                        (size_t)((channels + outputs) * table.stride + 2 * width + width * width);
+                        (size_t)((channels + outputs) * table.stride + 3 * width + width * width);
     w->kernel = operations->state->stride2_gradient[w->kind];
     w->finish = operations->state->stride2_finish[w->kind];
     return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",

@@ -19,7 +19,8 @@
  * are a work-item's own part of `scratch` and stay in L2. As in cpu_winograd.cl, a vector that crosses from
  * one tile to the next is gathered in pieces of four lanes.
  */
-#define POINTS 25
+#define SIDE 5
+#define POINTS (SIDE * SIDE)
 #define U_SIDE 6
 #define U_ODD 5
 #define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
@@ -42,10 +43,14 @@ struct winograd {
     struct tiles tiles[4];
 };
 
-/* ---- Transforms of one dimension: how many values go in, how many points come out ---- */
+/* ---- Transforms of one dimension ------------------------------------------------------------- */
 
-#define even4_IN 5
-#define even4_POINTS 5
+/* Which transform: of inputs to points, of points back to outputs, and of gradients to points. Those of
+ * four outputs are even, those of three follow them. `odd` of four is `even` of three. */
+enum { EVEN = 0, ODD = 2, COPY = 4, BACK = 6, TURNED = 8 };
+
+#define EVEN4_IN 5
+#define EVEN4_OUT 5
 INLINE void even4(const vec *d, vec *r)
 {
     vec s = d[3] - d[1];
@@ -56,8 +61,8 @@ INLINE void even4(const vec *d, vec *r)
     r[4] = (1.0f / 6) * s;
 }
 
-#define even3_IN 4
-#define even3_POINTS 4
+#define EVEN3_IN 4
+#define EVEN3_OUT 4
 INLINE void even3(const vec *d, vec *r)
 {
     r[0] = d[0] - d[2];
@@ -66,15 +71,8 @@ INLINE void even3(const vec *d, vec *r)
     r[3] = 0.5f * (d[2] - d[1]);
 }
 
-#define odd4_IN 4
-#define odd4_POINTS 4
-INLINE void odd4(const vec *d, vec *r)
-{
-    even3(d, r);
-}
-
-#define odd3_IN 3
-#define odd3_POINTS 3
+#define ODD3_IN 3
+#define ODD3_OUT 3
 INLINE void odd3(const vec *d, vec *r)
 {
     r[0] = d[0] - d[1];
@@ -82,23 +80,23 @@ INLINE void odd3(const vec *d, vec *r)
     r[2] = d[1];
 }
 
-#define copy4_IN 4
-#define copy4_POINTS 4
+#define COPY4_IN 4
+#define COPY4_OUT 4
 INLINE void copy4(const vec *d, vec *r)
 {
     UNROLL for (int i = 0; i < 4; i++) { r[i] = d[i]; }
 }
 
-#define copy3_IN 3
-#define copy3_POINTS 3
+#define COPY3_IN 3
+#define COPY3_OUT 3
 INLINE void copy3(const vec *d, vec *r)
 {
     UNROLL for (int i = 0; i < 3; i++) { r[i] = d[i]; }
 }
 
-/* Back from points to outputs. */
-#define even4_OUT 4
-INLINE void even4_back(const vec *m, vec *y)
+#define BACK4_IN 5
+#define BACK4_OUT 4
+INLINE void back4(const vec *m, vec *y)
 {
     vec s = m[2] + m[3], e = m[2] - m[3];
     y[0] = m[0] + s + m[4];
@@ -107,8 +105,9 @@ INLINE void even4_back(const vec *m, vec *y)
     y[3] = m[1] + e + 8.0f * m[4];
 }
 
-#define even3_OUT 3
-INLINE void even3_back(const vec *m, vec *y)
+#define BACK3_IN 4
+#define BACK3_OUT 3
+INLINE void back3(const vec *m, vec *y)
 {
     vec s = m[2] + m[3];
     y[0] = m[0] + s;
@@ -116,216 +115,126 @@ INLINE void even3_back(const vec *m, vec *y)
     y[2] = m[1] + s;
 }
 
-#define copy4_OUT 4
-INLINE void copy4_back(const vec *m, vec *y)
+#define TURNED4_IN 4
+#define TURNED4_OUT 5
+INLINE void turned4(const vec *y, vec *r)
 {
-    copy4(m, y);
+    vec even = y[0] + y[2], odd = y[1] + y[3];
+    r[0] = y[0];
+    r[1] = y[3];
+    r[2] = even + odd;
+    r[3] = even - odd;
+    r[4] = y[0] + 4.0f * y[2] + 2.0f * y[1] + 8.0f * y[3];
 }
 
-#define copy3_OUT 3
-INLINE void copy3_back(const vec *m, vec *y)
+#define TURNED3_IN 3
+#define TURNED3_OUT 4
+INLINE void turned3(const vec *y, vec *r)
 {
-    copy3(m, y);
+    vec even = y[0] + y[2];
+    r[0] = y[0];
+    r[1] = y[2];
+    r[2] = even + y[1];
+    r[3] = even - y[1];
 }
 
-/* ---- Two dimensions -------------------------------------------------------------------------- */
+/* Values `step` apart in a row, rows `row` apart, for a vector of lanes. */
+struct grid {
+    int step, row;
+};
 
-/* One phase of a vector of lanes: v [row point][column point], `step` apart. */
-#define DEFINE_INPUT(R, C)                                                                         \
-    INLINE void input_##R##_##C(__global const float *restrict x, const int *offset, int is_whole, \
-                                int row, int column, __global float *restrict v, int step)         \
-    {                                                                                              \
-        vec t[R##_POINTS][C##_IN];                                                                 \
-        UNROLL for (int j = 0; j < C##_IN; j++)                                                    \
-        {                                                                                          \
-            vec d[R##_IN], r[R##_POINTS];                                                          \
-            UNROLL for (int i = 0; i < R##_IN; i++)                                                \
+#define PASS(KIND, NAME, T, LOAD, STORE)                                                           \
+    case KIND:                                                                                     \
+        for (int n = 0; n < rows; n++) {                                                           \
+            vec d[T##_IN], r[T##_OUT];                                                             \
+            UNROLL for (int i = 0; i < T##_IN; i++)                                                \
             {                                                                                      \
-                __global const float *p = x + i * row + j * column;                                \
-                d[i] = is_whole ? load(p) : load_pieces(p, offset);                                \
+                d[i] = LOAD(from + n * from_grid.row + i * from_grid.step);                        \
             }                                                                                      \
-            R(d, r);                                                                               \
-            UNROLL for (int i = 0; i < R##_POINTS; i++) { t[i][j] = r[i]; }                        \
+            NAME(d, r);                                                                            \
+            UNROLL for (int i = 0; i < T##_OUT; i++)                                               \
+            {                                                                                      \
+                STORE(r[i], to + n * to_grid.row + i * to_grid.step);                              \
+            }                                                                                      \
         }                                                                                          \
-        UNROLL for (int i = 0; i < R##_POINTS; i++)                                                \
-        {                                                                                          \
-            vec r[C##_POINTS];                                                                     \
-            C(t[i], r);                                                                            \
-            UNROLL for (int j = 0; j < C##_POINTS; j++)                                            \
-            {                                                                                      \
-                store(r[j], v + (i * C##_POINTS + j) * step);                                      \
-            }                                                                                      \
+        break;
+
+/* One dimension of `rows` rows. The transforms are small functions in loops, not one unrolled piece of code
+ * for two dimensions, size and phase each: that took the compiler a minute. */
+#define DEFINE_PASS(NAME, KINDS, LOAD, STORE)                                                      \
+    INLINE void NAME(int kind, __global const float *restrict from, struct grid from_grid,         \
+                     __global float *restrict to, struct grid to_grid, int rows,                   \
+                     const int *offset)                                                            \
+    {                                                                                              \
+        switch (kind) {                                                                            \
+            KINDS(LOAD, STORE)                                                                     \
         }                                                                                          \
     }
+#define INPUTS(LOAD, STORE)                                                                        \
+    PASS(EVEN, even4, EVEN4, LOAD, STORE)                                                          \
+    PASS(EVEN + 1, even3, EVEN3, LOAD, STORE)                                                      \
+    PASS(ODD, even3, EVEN3, LOAD, STORE)                                                           \
+    PASS(ODD + 1, odd3, ODD3, LOAD, STORE)                                                         \
+    PASS(COPY, copy4, COPY4, LOAD, STORE)                                                          \
+    PASS(COPY + 1, copy3, COPY3, LOAD, STORE)
+#define OUTPUTS(LOAD, STORE)                                                                       \
+    PASS(BACK, back4, BACK4, LOAD, STORE)                                                          \
+    PASS(BACK + 1, back3, BACK3, LOAD, STORE)                                                      \
+    PASS(COPY, copy4, COPY4, LOAD, STORE)                                                          \
+    PASS(COPY + 1, copy3, COPY3, LOAD, STORE)
+#define GRADIENTS(LOAD, STORE)                                                                     \
+    PASS(TURNED, turned4, TURNED4, LOAD, STORE)                                                    \
+    PASS(TURNED + 1, turned3, TURNED3, LOAD, STORE)
+#define LOAD_PIECES(p) load_pieces(p, offset)
+#define STORE_PIECES(v, p) store_pieces(v, p, offset)
+DEFINE_PASS(pass_inputs, INPUTS, load, store)
+DEFINE_PASS(pass_input_pieces, INPUTS, LOAD_PIECES, store)
+DEFINE_PASS(pass_outputs, OUTPUTS, load, store)
+DEFINE_PASS(pass_output_pieces, OUTPUTS, load, STORE_PIECES)
+DEFINE_PASS(pass_gradients, GRADIENTS, load, store)
+DEFINE_PASS(pass_gradient_pieces, GRADIENTS, LOAD_PIECES, store)
 
-#define DEFINE_OUTPUT(R, C)                                                                        \
-    INLINE void output_##R##_##C(__global const float *restrict m, int step,                       \
-                                 __global float *restrict y, const int *offset, int is_whole,      \
-                                 int row, int column)                                              \
+/* Both dimensions, from a tensor's tiles to points or back; `middle` takes what is in between. The first pass
+ * goes over columns, whose values are a tensor's rows apart. */
+struct transform {
+    int row_kind, column_kind;
+    int columns; /* that go into the first pass */
+    int rows;    /* that go into the second one */
+};
+
+#define DEFINE_FROM_TENSOR(NAME, PASS, PASS_PIECES)                                                \
+    INLINE void NAME(struct transform t, __global const float *restrict x, const int *offset,      \
+                     int is_whole, int row, int column, __global float *restrict middle,           \
+                     __global float *restrict v, int step, int columns)                            \
     {                                                                                              \
-        vec t[R##_OUT][C##_POINTS];                                                                \
-        UNROLL for (int j = 0; j < C##_POINTS; j++)                                                \
-        {                                                                                          \
-            vec d[R##_POINTS], r[R##_OUT];                                                         \
-            UNROLL for (int i = 0; i < R##_POINTS; i++)                                            \
-            {                                                                                      \
-                d[i] = load(m + (i * C##_POINTS + j) * step);                                      \
-            }                                                                                      \
-            R##_back(d, r);                                                                        \
-            UNROLL for (int i = 0; i < R##_OUT; i++) { t[i][j] = r[i]; }                           \
+        const struct grid source = {row, column}, straight = {SIDE * WIDTH, WIDTH};                \
+        const struct grid turned = {WIDTH, SIDE * WIDTH}, target = {step, columns * step};         \
+        if (is_whole) {                                                                            \
+            PASS(t.row_kind, x + offset[0], source, middle, straight, t.columns, offset);          \
+        } else {                                                                                   \
+            PASS_PIECES(t.row_kind, x, source, middle, straight, t.columns, offset);               \
         }                                                                                          \
-        UNROLL for (int i = 0; i < R##_OUT; i++)                                                   \
-        {                                                                                          \
-            vec r[C##_OUT];                                                                        \
-            C##_back(t[i], r);                                                                     \
-            UNROLL for (int j = 0; j < C##_OUT; j++)                                               \
-            {                                                                                      \
-                __global float *p = y + i * row + j * column;                                      \
-                if (is_whole) {                                                                    \
-                    store(r[j], p);                                                                \
-                } else {                                                                           \
-                    store_pieces(r[j], p, offset);                                                 \
-                }                                                                                  \
-            }                                                                                      \
-        }                                                                                          \
+        PASS(t.column_kind, middle, turned, v, target, t.rows, offset);                            \
     }
+DEFINE_FROM_TENSOR(from_inputs, pass_inputs, pass_input_pieces)
+DEFINE_FROM_TENSOR(from_gradients, pass_gradients, pass_gradient_pieces)
 
-DEFINE_INPUT(even4, even4)
-DEFINE_INPUT(even4, odd4)
-DEFINE_INPUT(odd4, even4)
-DEFINE_INPUT(odd4, odd4)
-DEFINE_INPUT(even4, copy4)
-DEFINE_INPUT(copy4, even4)
-DEFINE_INPUT(copy4, copy4)
-DEFINE_OUTPUT(even4, even4)
-DEFINE_OUTPUT(even4, copy4)
-DEFINE_OUTPUT(copy4, even4)
-DEFINE_OUTPUT(copy4, copy4)
-#ifdef THREES /* sides that are no multiples of four: tiles of three outputs, too */
-DEFINE_INPUT(even4, even3)
-DEFINE_INPUT(even4, odd3)
-DEFINE_INPUT(odd4, even3)
-DEFINE_INPUT(odd4, odd3)
-DEFINE_INPUT(even3, even4)
-DEFINE_INPUT(even3, odd4)
-DEFINE_INPUT(odd3, even4)
-DEFINE_INPUT(odd3, odd4)
-DEFINE_INPUT(even3, even3)
-DEFINE_INPUT(even3, odd3)
-DEFINE_INPUT(odd3, even3)
-DEFINE_INPUT(odd3, odd3)
-DEFINE_INPUT(even4, copy3)
-DEFINE_INPUT(copy4, even3)
-DEFINE_INPUT(copy4, copy3)
-DEFINE_INPUT(even3, copy4)
-DEFINE_INPUT(copy3, even4)
-DEFINE_INPUT(copy3, copy4)
-DEFINE_INPUT(even3, copy3)
-DEFINE_INPUT(copy3, even3)
-DEFINE_INPUT(copy3, copy3)
-DEFINE_OUTPUT(even4, even3)
-DEFINE_OUTPUT(even4, copy3)
-DEFINE_OUTPUT(copy4, even3)
-DEFINE_OUTPUT(copy4, copy3)
-DEFINE_OUTPUT(even3, even4)
-DEFINE_OUTPUT(even3, copy4)
-DEFINE_OUTPUT(copy3, even4)
-DEFINE_OUTPUT(copy3, copy4)
-DEFINE_OUTPUT(even3, even3)
-DEFINE_OUTPUT(even3, copy3)
-DEFINE_OUTPUT(copy3, even3)
-DEFINE_OUTPUT(copy3, copy3)
-#endif
+INLINE void to_tensor(struct transform t, __global const float *restrict m, int step, int columns,
+                      __global float *restrict middle, __global float *restrict y, const int *offset,
+                      int is_whole, int row, int column)
+{
+    const struct grid source = {columns * step, step}, straight = {SIDE * WIDTH, WIDTH};
+    const struct grid turned = {WIDTH, SIDE * WIDTH}, target = {column, row};
+    pass_outputs(t.row_kind, m, source, middle, straight, t.columns, offset);
+    if (is_whole) {
+        pass_outputs(t.column_kind, middle, turned, y + offset[0], target, t.rows, offset);
+    } else {
+        pass_output_pieces(t.column_kind, middle, turned, y, target, t.rows, offset);
+    }
+}
 
 #define IS_ODD_ROW(phase) ((phase) >> 1)
 #define IS_ODD_COLUMN(phase) ((phase) & 1)
-
-/* Names a size of tiles and a phase. */
-#define SITE(rows, columns, phase) (((rows) - 3) * 8 + ((columns) - 3) * 4 + (phase))
-
-#define INPUT_SITE(ROWS, COLUMNS, PHASE, R, C)                                                     \
-    case SITE(ROWS, COLUMNS, PHASE):                                                               \
-        for (int c = 0; c < channels; c++) {                                                       \
-            input_##R##_##C(x + (size_t)c * plane, offset, is_whole, row, column, v + c * stride,  \
-                            step);                                                                 \
-        }                                                                                          \
-        break;
-
-#define INPUT_SITES(ROWS, COLUMNS, R_EVEN, R_ODD, C_EVEN, C_ODD)                                   \
-    INPUT_SITE(ROWS, COLUMNS, 0, R_EVEN, C_EVEN)                                                   \
-    INPUT_SITE(ROWS, COLUMNS, 1, R_EVEN, C_ODD)                                                    \
-    INPUT_SITE(ROWS, COLUMNS, 2, R_ODD, C_EVEN)                                                    \
-    INPUT_SITE(ROWS, COLUMNS, 3, R_ODD, C_ODD)
-
-INLINE void forward_inputs(int site, __global const float *restrict x, const int *offset,
-                           int is_whole, int row, int column, int plane, int channels,
-                           __global float *restrict v, int stride, int step)
-{
-    switch (site) {
-        INPUT_SITES(4, 4, even4, odd4, even4, odd4)
-#ifdef THREES
-        INPUT_SITES(4, 3, even4, odd4, even3, odd3)
-        INPUT_SITES(3, 4, even3, odd3, even4, odd4)
-        INPUT_SITES(3, 3, even3, odd3, even3, odd3)
-#endif
-    }
-}
-
-INLINE void backward_inputs(int site, __global const float *restrict x, const int *offset,
-                            int is_whole, int row, int column, int plane, int channels,
-                            __global float *restrict v, int stride, int step)
-{
-    switch (site) {
-        INPUT_SITES(4, 4, even4, copy4, even4, copy4)
-#ifdef THREES
-        INPUT_SITES(4, 3, even4, copy4, even3, copy3)
-        INPUT_SITES(3, 4, even3, copy3, even4, copy4)
-        INPUT_SITES(3, 3, even3, copy3, even3, copy3)
-#endif
-    }
-}
-
-#define OUTPUT_SITE(ROWS, COLUMNS, PHASE, R, C)                                                    \
-    case SITE(ROWS, COLUMNS, PHASE):                                                               \
-        for (int o = 0; o < outs; o++) {                                                           \
-            output_##R##_##C(m + o * stride, step, y + (size_t)o * plane, offset, is_whole, row,   \
-                             column);                                                              \
-        }                                                                                          \
-        break;
-
-#define OUTPUT_SITES(ROWS, COLUMNS, R_EVEN, R_ODD, C_EVEN, C_ODD)                                  \
-    OUTPUT_SITE(ROWS, COLUMNS, 0, R_EVEN, C_EVEN)                                                  \
-    OUTPUT_SITE(ROWS, COLUMNS, 1, R_EVEN, C_ODD)                                                   \
-    OUTPUT_SITE(ROWS, COLUMNS, 2, R_ODD, C_EVEN)                                                   \
-    OUTPUT_SITE(ROWS, COLUMNS, 3, R_ODD, C_ODD)
-
-INLINE void forward_outputs(int site, __global const float *restrict m, int stride, int step,
-                            int outs, __global float *restrict y, const int *offset, int is_whole,
-                            int row, int column, int plane)
-{
-    switch (site) {
-        OUTPUT_SITE(4, 4, 0, even4, even4)
-#ifdef THREES
-        OUTPUT_SITE(4, 3, 0, even4, even3)
-        OUTPUT_SITE(3, 4, 0, even3, even4)
-        OUTPUT_SITE(3, 3, 0, even3, even3)
-#endif
-    }
-}
-
-INLINE void backward_outputs(int site, __global const float *restrict m, int stride, int step,
-                             int outs, __global float *restrict y, const int *offset, int is_whole,
-                             int row, int column, int plane)
-{
-    switch (site) {
-        OUTPUT_SITES(4, 4, even4, copy4, even4, copy4)
-#ifdef THREES
-        OUTPUT_SITES(4, 3, even4, copy4, even3, copy3)
-        OUTPUT_SITES(3, 4, even3, copy3, even4, copy4)
-        OUTPUT_SITES(3, 3, even3, copy3, even3, copy3)
-#endif
-    }
-}
 
 /* ---- A chunk --------------------------------------------------------------------------------- */
 
@@ -333,70 +242,62 @@ struct place {
     int first, vectors, phase;
 };
 
+/* Points of a phase in one direction. */
+INLINE int points_of(int places, int is_odd)
+{
+    return is_odd ? places : places + 1;
+}
+
 /* Inputs of a block of channels: x starts at the first of them. */
 INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, struct place at,
                              int is_backward, __global const float *restrict x, int channels,
-                             __global float *restrict v, int v_step)
+                             __global float *restrict middle, __global float *restrict v, int v_step)
 {
-    const int scale = is_backward ? 1 : 2;
-    const int tile_row = scale * t->rows * k->x_row, tile_column = scale * t->columns * k->lanes;
-    const int site = SITE(t->rows, t->columns, at.phase);
-    x += t->x + IS_ODD_ROW(at.phase) * k->x_row + IS_ODD_COLUMN(at.phase) * k->lanes;
+    const int is_odd_row = IS_ODD_ROW(at.phase), is_odd_column = IS_ODD_COLUMN(at.phase);
+    const int scale = is_backward ? 1 : 2, odd = is_backward ? COPY : ODD;
+    const int columns = points_of(t->columns, is_odd_column);
+    const struct transform transform = {.row_kind = (is_odd_row ? odd : EVEN) + (t->rows == 3),
+                                        .column_kind = (is_odd_column ? odd : EVEN) + (t->columns == 3),
+                                        .columns = columns,
+                                        .rows = points_of(t->rows, is_odd_row)};
+    x += t->x + is_odd_row * k->x_row + is_odd_column * k->lanes;
     for (int q = 0; q < at.vectors; q++) {
         /* the last vector of all tiles ends with them and may repeat lanes of the one before */
         const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
+        const int is_whole = l % k->lanes <= k->lanes - WIDTH;
         int offset[PIECES];
-        piece_offsets(l, k->lanes, t->tiles_x, tile_row, tile_column, offset);
-        __global float *vq = v + q * WIDTH;
-        if (l % k->lanes <= k->lanes - WIDTH) {
-            if (is_backward) {
-                backward_inputs(site, x + offset[0], offset, 1, k->x_row, k->lanes, k->x_plane,
-                                channels, vq, k->stride, v_step);
-            } else {
-                forward_inputs(site, x + offset[0], offset, 1, 2 * k->x_row, 2 * k->lanes,
-                               k->x_plane, channels, vq, k->stride, v_step);
-            }
-        } else if (is_backward) {
-            backward_inputs(site, x, offset, 0, k->x_row, k->lanes, k->x_plane, channels, vq,
-                            k->stride, v_step);
-        } else {
-            forward_inputs(site, x, offset, 0, 2 * k->x_row, 2 * k->lanes, k->x_plane, channels, vq,
-                           k->stride, v_step);
+        piece_offsets(l, k->lanes, t->tiles_x, scale * t->rows * k->x_row,
+                      scale * t->columns * k->lanes, offset);
+        for (int c = 0; c < channels; c++) {
+            from_inputs(transform, x + (size_t)c * k->x_plane, offset, is_whole, scale * k->x_row,
+                        scale * k->lanes, middle, v + c * k->stride + q * WIDTH, v_step, columns);
         }
     }
 }
 
 /* Outputs: y and m start at the first of them. */
 INLINE void transform_outputs(const struct winograd *k, const struct tiles *t, struct place at,
-                              int is_backward, __global const float *restrict m, int m_step,
-                              int outs, __global float *restrict y)
+                              int is_backward, __global const float *restrict m, int m_step, int outs,
+                              __global float *restrict middle, __global float *restrict y)
 {
     const int scale = is_backward ? 2 : 1;
-    const int tile_row = scale * t->rows * k->y_row, tile_column = scale * t->columns * k->lanes;
-    const int site = SITE(t->rows, t->columns, is_backward ? at.phase : 0);
-    y += t->y;
-    if (is_backward) {
-        y += IS_ODD_ROW(at.phase) * k->y_row + IS_ODD_COLUMN(at.phase) * k->lanes;
-    }
+    const int is_odd_row = is_backward && IS_ODD_ROW(at.phase);
+    const int is_odd_column = is_backward && IS_ODD_COLUMN(at.phase);
+    const int columns = points_of(t->columns, is_odd_column);
+    const struct transform transform = {.row_kind = (is_odd_row ? COPY : BACK) + (t->rows == 3),
+                                        .column_kind = (is_odd_column ? COPY : BACK) + (t->columns == 3),
+                                        .columns = columns,
+                                        .rows = t->rows};
+    y += t->y + is_odd_row * k->y_row + is_odd_column * k->lanes;
     for (int q = 0; q < at.vectors; q++) {
         const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
+        const int is_whole = l % k->lanes <= k->lanes - WIDTH;
         int offset[PIECES];
-        piece_offsets(l, k->lanes, t->tiles_x, tile_row, tile_column, offset);
-        __global const float *mq = m + q * WIDTH;
-        if (l % k->lanes <= k->lanes - WIDTH) {
-            if (is_backward) {
-                backward_outputs(site, mq, k->stride, m_step, outs, y + offset[0], offset, 1,
-                                 2 * k->y_row, 2 * k->lanes, k->y_plane);
-            } else {
-                forward_outputs(site, mq, k->stride, m_step, outs, y + offset[0], offset, 1,
-                                k->y_row, k->lanes, k->y_plane);
-            }
-        } else if (is_backward) {
-            backward_outputs(site, mq, k->stride, m_step, outs, y, offset, 0, 2 * k->y_row,
-                             2 * k->lanes, k->y_plane);
-        } else {
-            forward_outputs(site, mq, k->stride, m_step, outs, y, offset, 0, k->y_row, k->lanes,
-                            k->y_plane);
+        piece_offsets(l, k->lanes, t->tiles_x, scale * t->rows * k->y_row,
+                      scale * t->columns * k->lanes, offset);
+        for (int o = 0; o < outs; o++) {
+            to_tensor(transform, m + o * k->stride + q * WIDTH, m_step, columns, middle,
+                      y + (size_t)o * k->y_plane, offset, is_whole, scale * k->y_row, scale * k->lanes);
         }
     }
 }
@@ -410,7 +311,7 @@ INLINE void multiply_phase(const struct winograd *k, const struct tiles *t, stru
 {
     const int u_plane = (k->outs + OUTS - 1) / OUTS * k->channels * OUTS;
     const int is_odd_row = IS_ODD_ROW(at.phase), is_odd_column = IS_ODD_COLUMN(at.phase);
-    const int rows = t->rows + !is_odd_row, columns = t->columns + !is_odd_column;
+    const int rows = points_of(t->rows, is_odd_row), columns = points_of(t->columns, is_odd_column);
     const int m_columns = is_backward ? columns : t->columns + 1;
     for (int i = 0; i < rows; i++) {
         for (int j = 0; j < columns; j++) {
@@ -434,7 +335,8 @@ INLINE void convolve(__global const float *restrict x, __global const float *res
     const int u_blocks = (k.outs + OUTS - 1) / OUTS;
     const int v_step = k.channel_block * k.stride + PAD;
     const int m_step = (keeps_all ? out_blocks : 1) * OUTPUT_BLOCK * k.stride + PAD;
-    __global float *v = scratch + (size_t)group * POINTS * (v_step + m_step);
+    __global float *middle = scratch + (size_t)group * POINTS * (WIDTH + v_step + m_step);
+    __global float *v = middle + POINTS * WIDTH;
     __global float *m = v + (size_t)POINTS * v_step;
 
     for (int chunk = group; chunk < k.chunks; chunk += groups) {
@@ -452,8 +354,8 @@ INLINE void convolve(__global const float *restrict x, __global const float *res
                 const int channels = min(k.channel_block, k.channels - c0);
                 const int is_complete =
                     (is_backward || at.phase == 3) && c0 + channels >= k.channels;
-                transform_inputs(&k, &t, at, is_backward, x + (size_t)c0 * k.x_plane, channels, v,
-                                 v_step);
+                transform_inputs(&k, &t, at, is_backward, x + (size_t)c0 * k.x_plane, channels, middle,
+                                 v, v_step);
                 for (int ob = 0; ob < out_blocks; ob++) {
                     const int first = ob * (OUTPUT_BLOCK / OUTS);
                     __global float *mo = m + (keeps_all ? ob * OUTPUT_BLOCK * k.stride : 0);
@@ -463,7 +365,7 @@ INLINE void convolve(__global const float *restrict x, __global const float *res
                                    c0 == 0 && (is_backward || at.phase == 0));
                     if (is_complete) {
                         transform_outputs(&k, &t, at, is_backward, mo, m_step,
-                                          min(OUTPUT_BLOCK, k.outs - ob * OUTPUT_BLOCK),
+                                          min(OUTPUT_BLOCK, k.outs - ob * OUTPUT_BLOCK), middle,
                                           y + (size_t)ob * OUTPUT_BLOCK * k.y_plane);
                     }
                 }
@@ -563,90 +465,17 @@ struct winograd_gradient {
     struct tiles tiles[4]; /* y: of dz */
 };
 
-#define even4_TURNED 5
-INLINE void even4_turned(const vec *y, vec *r)
-{
-    vec even = y[0] + y[2], odd = y[1] + y[3];
-    r[0] = y[0];
-    r[1] = y[3];
-    r[2] = even + odd;
-    r[3] = even - odd;
-    r[4] = y[0] + 4.0f * y[2] + 2.0f * y[1] + 8.0f * y[3];
-}
-
-#define even3_TURNED 4
-INLINE void even3_turned(const vec *y, vec *r)
-{
-    vec even = y[0] + y[2];
-    r[0] = y[0];
-    r[1] = y[2];
-    r[2] = even + y[1];
-    r[3] = even - y[1];
-}
-
-/* A tile of dz of a vector of lanes to its points, WIDTH * WIDTH apart. */
-#define DEFINE_GRADIENT(R, C)                                                                      \
-    INLINE void gradient_##R##_##C(__global const float *restrict dz, const int *offset,           \
-                                   int is_whole, int row, int column, __global float *restrict v)  \
-    {                                                                                              \
-        vec t[R##_TURNED][C##_OUT];                                                                \
-        UNROLL for (int j = 0; j < C##_OUT; j++)                                                   \
-        {                                                                                          \
-            vec d[R##_OUT], r[R##_TURNED];                                                         \
-            UNROLL for (int i = 0; i < R##_OUT; i++)                                               \
-            {                                                                                      \
-                __global const float *p = dz + i * row + j * column;                               \
-                d[i] = is_whole ? load(p) : load_pieces(p, offset);                                \
-            }                                                                                      \
-            R##_turned(d, r);                                                                      \
-            UNROLL for (int i = 0; i < R##_TURNED; i++) { t[i][j] = r[i]; }                        \
-        }                                                                                          \
-        UNROLL for (int i = 0; i < R##_TURNED; i++)                                                \
-        {                                                                                          \
-            vec r[C##_TURNED];                                                                     \
-            C##_turned(t[i], r);                                                                   \
-            UNROLL for (int j = 0; j < C##_TURNED; j++)                                            \
-            {                                                                                      \
-                store(r[j], v + (i * C##_TURNED + j) * WIDTH * WIDTH);                             \
-            }                                                                                      \
-        }                                                                                          \
-    }
-
-DEFINE_GRADIENT(even4, even4)
-#ifdef THREES
-DEFINE_GRADIENT(even4, even3)
-DEFINE_GRADIENT(even3, even4)
-DEFINE_GRADIENT(even3, even3)
-#endif
-
-#define GRADIENT_SITE(ROWS, COLUMNS, R, C)                                                         \
-    case SITE(ROWS, COLUMNS, 0):                                                                   \
-        for (int i = 0; i < WIDTH; i++) {                                                          \
-            gradient_##R##_##C(dz + (size_t)min(i, outs - 1) * plane, offset, is_whole, row,       \
-                               column, tile + i * WIDTH);                                          \
-        }                                                                                          \
-        break;
-
-/* WIDTH outputs, those past the last one repeat it: tile [point][output][lane]. */
-INLINE void gradient_inputs(int site, __global const float *restrict dz, const int *offset,
-                            int is_whole, int row, int column, int plane, int outs,
-                            __global float *restrict tile)
-{
-    switch (site) {
-        GRADIENT_SITE(4, 4, even4, even4)
-#ifdef THREES
-        GRADIENT_SITE(4, 3, even4, even3)
-        GRADIENT_SITE(3, 4, even3, even4)
-        GRADIENT_SITE(3, 3, even3, even3)
-#endif
-    }
-}
-
-/* d [point][lane][output] of a chunk; lanes that the vector before had count as zero. */
+/* d [point][lane][output] of a chunk; lanes that the vector before had count as zero. `tile` takes WIDTH
+ * outputs, [point][output][lane]; those past the last one repeat it. */
 INLINE void turn_gradients(const struct winograd_gradient *k, const struct tiles *t, struct place at,
-                           __global const float *restrict dz, __global float *restrict tile,
-                           __global float *restrict d, int d_row, int d_step)
+                           __global const float *restrict dz, __global float *restrict middle,
+                           __global float *restrict tile, __global float *restrict d, int d_row,
+                           int d_step)
 {
+    const struct transform transform = {.row_kind = TURNED + (t->rows == 3),
+                                        .column_kind = TURNED + (t->columns == 3),
+                                        .columns = t->columns,
+                                        .rows = t->rows + 1};
     const int points = (t->rows + 1) * (t->columns + 1);
     for (int q = 0; q < at.vectors; q++) {
         const int begin = (at.first + q) * WIDTH, l = min(begin, t->total - WIDTH);
@@ -654,13 +483,10 @@ INLINE void turn_gradients(const struct winograd_gradient *k, const struct tiles
         int offset[PIECES];
         piece_offsets(l, k->lanes, t->tiles_x, t->rows * k->dz_row, t->columns * k->lanes, offset);
         for (int o = 0; o < d_row; o += WIDTH) {
-            __global const float *from = dz + t->y + (size_t)min(o, k->outs - 1) * k->dz_plane;
-            const int outs = max(k->outs - o, 1), site = SITE(t->rows, t->columns, 0);
-            if (is_whole) {
-                gradient_inputs(site, from + offset[0], offset, 1, k->dz_row, k->lanes, k->dz_plane,
-                                outs, tile);
-            } else {
-                gradient_inputs(site, from, offset, 0, k->dz_row, k->lanes, k->dz_plane, outs, tile);
+            for (int i = 0; i < WIDTH; i++) {
+                from_gradients(transform, dz + t->y + (size_t)min(o + i, k->outs - 1) * k->dz_plane, offset,
+                            is_whole, k->dz_row, k->lanes, middle, tile + i * WIDTH, WIDTH * WIDTH,
+                            t->columns + 1);
             }
             for (int p = 0; p < points; p++) {
                 vec r[WIDTH];
@@ -683,13 +509,15 @@ KERNEL void winograd_stride2_gradient(__global const float *restrict x,
                                       __global float *restrict scratch)
 {
     const struct winograd_gradient k = *all;
-    const struct winograd inputs = {.lanes = k.lanes, .x_row = k.x_row, .x_plane = k.x_plane, .stride = k.stride};
+    const struct winograd inputs = {
+        .lanes = k.lanes, .x_row = k.x_row, .x_plane = k.x_plane, .stride = k.stride};
     const int part = get_group_id(0);
     const int outputs = (k.outs + PRODUCT_OUTPUTS - 1) / PRODUCT_OUTPUTS * PRODUCT_OUTPUTS;
     const int v_step = k.channels * k.stride + PAD;
     const int d_step = outputs * k.stride + PAD;
     const size_t sums = (size_t)k.channels * outputs;
-    __global float *v = scratch + part * ((size_t)POINTS * (v_step + d_step + WIDTH * WIDTH));
+    __global float *middle = scratch + part * ((size_t)POINTS * (WIDTH + v_step + d_step + WIDTH * WIDTH));
+    __global float *v = middle + POINTS * WIDTH;
     __global float *d = v + (size_t)POINTS * v_step;
     __global float *tile = d + (size_t)POINTS * d_step;
     __global float *m = partial + (size_t)part * U_POINTS * sums;
@@ -709,11 +537,11 @@ KERNEL void winograd_stride2_gradient(__global const float *restrict x,
         struct place at;
         at.first = (int)((long)own * all_vectors / t.chunks);
         at.vectors = (int)((long)(own + 1) * all_vectors / t.chunks) - at.first;
-        turn_gradients(&k, &t, at, dz, tile, d, outputs, d_step);
+        turn_gradients(&k, &t, at, dz, middle, tile, d, outputs, d_step);
         for (at.phase = 0; at.phase < 4; at.phase++) {
             const int is_odd_row = IS_ODD_ROW(at.phase), is_odd_column = IS_ODD_COLUMN(at.phase);
-            const int rows = t.rows + !is_odd_row, columns = t.columns + !is_odd_column;
-            transform_inputs(&inputs, &t, at, 0, x, k.channels, v, v_step);
+            const int rows = points_of(t.rows, is_odd_row), columns = points_of(t.columns, is_odd_column);
+            transform_inputs(&inputs, &t, at, 0, x, k.channels, middle, v, v_step);
             for (int i = 0; i < rows; i++) {
                 for (int j = 0; j < columns; j++) {
                     const int point = (is_odd_row ? U_ODD : i) * U_SIDE + (is_odd_column ? U_ODD : j);
