@@ -63,7 +63,7 @@ struct wa_path_state {
     /* by the logarithm of out_vectors */
     cl_kernel winograd_gradient[WA_CPU_OUT_VECTOR_KINDS];
     cl_kernel winograd_finish[WA_CPU_OUT_VECTOR_KINDS];
-    cl_kernel winograd_stride2[2], winograd_stride2_weights; /* forward, backward */
+    cl_kernel winograd_stride2, winograd_stride2_weights;
     cl_kernel stride2_gradient[WA_CPU_OUT_VECTOR_KINDS], stride2_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem scratch, map, map_table;
     int map_count;

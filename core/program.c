@@ -58,6 +58,57 @@ static wa_status read_source(const char *name, char **ret_text, struct wa_error 
     return wa_fail(err, WA_E_FAILED, "no kernel file '%s' in this build", name);
 }
 
+/* The text with `part` in place of the bytes from `begin` to `end`. Frees the old one; NULL: no memory. */
+static char *replace_part(char *text, size_t begin, size_t end, const char *part)
+{
+    size_t length = strlen(text);
+    size_t part_length = strlen(part);
+    char *changed = malloc(length - (end - begin) + part_length + 1);
+    if (changed) {
+        memcpy(changed, text, begin);
+        memcpy(changed + begin, part, part_length);
+        memcpy(changed + begin + part_length, text + end, length - end + 1);
+    }
+    free(text);
+    return changed;
+}
+
+/* Replaces the first line `#include "NAME"`, if there is one, by the file of that name. The drivers see
+ * one text, whatever they think of include paths. */
+static wa_status expand_include(const char *file, char **text, bool *ret_is_found, struct wa_error *err)
+{
+    static const char directive[] = "\n#include \"";
+    const char *line = strstr(*text, directive);
+    const char *name = line ? line + sizeof directive - 1 : NULL;
+    const char *quote = name ? strchr(name, '"') : NULL;
+    *ret_is_found = quote != NULL;
+    if (!quote) {
+        return WA_OK;
+    }
+    size_t number = 2; /* of the line after the directive */
+    for (const char *c = *text; c <= line; c++) {
+        number += *c == '\n' ? 1 : 0;
+    }
+    char included[64];
+    (void)snprintf(included, sizeof included, "%.*s", (int)(quote - name), name);
+    char *content = NULL;
+    wa_status status = read_source(included, &content, err);
+    if (status != WA_OK) {
+        return status;
+    }
+    size_t size = strlen(content) + strlen(included) + strlen(file) + 96;
+    char *part = malloc(size);
+    if (part) {
+        /* #line: the compiler's messages then count in the file that they are about. */
+        (void)snprintf(part, size, "#line 1 \"%s\"\n%s\n#line %zu \"%s\"", included, content, number, file);
+        *text = replace_part(*text, (size_t)(line + 1 - *text), (size_t)(quote + 1 - *text), part);
+    }
+    free(content);
+    status = part && *text ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
+    free(part);
+    return status;
+}
+
 static wa_status spec_source(const struct wa_program_spec *spec, char **ret_text,
                              struct wa_error *err)
 {
@@ -67,11 +118,14 @@ static wa_status spec_source(const struct wa_program_spec *spec, char **ret_text
     if (status == WA_OK) {
         status = read_source(spec->file, &text, err);
     }
+    bool has_include = true;
+    while (status == WA_OK && has_include) {
+        status = expand_include(spec->file, &text, &has_include, err);
+    }
     if (status == WA_OK && prelude) {
         size_t size = strlen(prelude) + strlen(text) + 64 + strlen(spec->file);
         char *both = malloc(size);
         if (both) {
-            /* #line: the compiler's messages then count in the file that they are about. */
             (void)snprintf(both, size, "%s\n#line 1 \"%s\"\n%s", prelude, spec->file, text);
         } else {
             status = wa_fail(err, WA_E_MEMORY, "out of memory");

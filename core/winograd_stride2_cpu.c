@@ -1,4 +1,5 @@
-/* Winograd convolutions of stride 2 on CPUs: tables and kernels of kernels/cpu_winograd_stride2.cl;
+/* Winograd convolutions of stride 2 on CPUs: tables and kernels of kernels/cpu_winograd_stride2.cl
+ * and cpu_winograd_stride2_gradient.cl;
  * winograd_cpu.c launches them. */
 #include "operations_cpu.h"
 
@@ -15,7 +16,7 @@ enum {
     GROUPS_PER_UNIT = 2
 };
 
-/* kernels/cpu_winograd_stride2.cl: the structs of the same names. */
+/* kernels/winograd_stride2_inputs.cl and cpu_winograd_stride2_gradient.cl: the structs of these names. */
 struct tiles {
     int32_t rows, columns, tiles_x, total, x, y, first_chunk, chunks;
 };
@@ -23,7 +24,7 @@ struct tiles {
 struct winograd {
     int32_t channels, outs, lanes;
     int32_t x_row, x_plane, y_row, y_plane;
-    int32_t channel_block, stride, chunks, sizes;
+    int32_t channel_block, stride, chunks, is_backward, sizes;
     struct tiles tiles[SIZES];
 };
 
@@ -82,10 +83,10 @@ static bool is_used(const struct wa_engine *engine, const struct wa_model *model
 }
 
 static const char kernel_file[] = "cpu_winograd_stride2.cl";
+static const char gradient_file[] = "cpu_winograd_stride2_gradient.cl";
 
 static const struct wa_kernel_entry kernel_entries[] = {
-    {kernel_file, "winograd_stride2_forward", offsetof(struct wa_path_state, winograd_stride2[0]), false},
-    {kernel_file, "winograd_stride2_backward", offsetof(struct wa_path_state, winograd_stride2[1]), false},
+    {kernel_file, "winograd_stride2", offsetof(struct wa_path_state, winograd_stride2), false},
     {kernel_file, "winograd_stride2_weights",
      offsetof(struct wa_path_state, winograd_stride2_weights), false},
 };
@@ -101,7 +102,7 @@ void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const stru
         if (wa_cpu_winograd_uses_gradient(engine, model, 2, kind)) {
             char options[WA_BATCH_OPTION_BYTES];
             wa_cpu_gradient_options(1 << kind, options);
-            wa_operations_add_program(engine, kernel_file, options, list);
+            wa_operations_add_program(engine, gradient_file, options, list);
         }
     }
 }
@@ -116,10 +117,10 @@ static wa_status make_gradient_kernels(struct wa_operations *operations, struct 
         }
         char options[WA_BATCH_OPTION_BYTES];
         wa_cpu_gradient_options(1 << kind, options);
-        status = wa_engine_kernel(operations->engine, kernel_file, "winograd_stride2_gradient", options,
+        status = wa_engine_kernel(operations->engine, gradient_file, "winograd_stride2_gradient", options,
                                   &state->stride2_gradient[kind], err);
         if (status == WA_OK) {
-            status = wa_engine_kernel(operations->engine, kernel_file,
+            status = wa_engine_kernel(operations->engine, gradient_file,
                                       "winograd_stride2_gradient_finish", options,
                                       &state->stride2_finish[kind], err);
         }
@@ -245,6 +246,7 @@ wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations, uint32
     struct winograd table = {.channels = c->in_channels,
                              .outs = c->out_channels,
                              .lanes = x->lanes,
+                             .is_backward = is_backward,
                              .x_row = x->row,
                              .x_plane = x->plane,
                              .y_row = y.row,
@@ -256,7 +258,7 @@ wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations, uint32
         table.sizes = list_tiles(table.tiles, &y, 0, x, x->base, false);
     }
     size_chunks(operations->engine, is_backward, &table, w);
-    w->kernel = operations->state->winograd_stride2[is_backward];
+    w->kernel = operations->state->winograd_stride2;
     w->weights_kernel = operations->state->winograd_stride2_weights;
     return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",
                                  &w->table, err);

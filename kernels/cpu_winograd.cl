@@ -12,6 +12,8 @@
  * work-items take many chunks each. With many channels v holds a block of them at a time, and m, then of
  * all outputs, collects the products.
  */
+#include "winograd_products.cl"
+
 #define POINTS 36
 #define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
 #define OUTPUT_BLOCK (2 * OUTS)

@@ -1,0 +1,186 @@
+/* The transforms of inputs for Winograd's algorithm of stride 2, shared by cpu_winograd_stride2.cl, whose
+ * first lines say what is computed, and cpu_winograd_stride2_gradient.cl. Behind vector.cl and
+ * winograd_products.cl.
+ */
+#define SIDE 5
+#define POINTS (SIDE * SIDE)
+#define U_SIDE 6
+#define U_ODD 5
+#define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
+
+/* All tiles of one size. */
+struct tiles {
+    int rows, columns;  /* outputs of a tile in y forward, places of dz backward: 4 or 3 */
+    int tiles_x, total; /* tiles in a row; lanes of all tiles of a plane */
+    int x, y;           /* where the first one starts */
+    int first_chunk, chunks;
+};
+
+struct winograd {
+    int channels, outs, lanes;
+    int x_row, x_plane, y_row, y_plane;
+    int channel_block; /* channels in v */
+    int stride;        /* lanes of a chunk: from channel to channel in v, output to output in m */
+    int chunks, is_backward, sizes;
+    struct tiles tiles[4];
+};
+
+/* ---- Transforms of one dimension ------------------------------------------------------------- */
+
+/* Which transform: of inputs to points, of points back to outputs, and of gradients to points. Those of
+ * four outputs are even, those of three follow them. `odd` of four is `even` of three. */
+enum { EVEN = 0, ODD = 2, COPY = 4, BACK = 6, TURNED = 8 };
+
+#define EVEN4_IN 5
+#define EVEN4_OUT 5
+INLINE void even4(const vec *d, vec *r)
+{
+    vec s = d[3] - d[1];
+    r[0] = d[0] - d[2] + 0.5f * s;
+    r[1] = d[4] - d[2] - 2.0f * s;
+    r[2] = d[1] + 0.5f * (d[2] - d[3]);
+    r[3] = 0.5f * (d[2] - d[1]) - (1.0f / 6) * s;
+    r[4] = (1.0f / 6) * s;
+}
+
+#define EVEN3_IN 4
+#define EVEN3_OUT 4
+INLINE void even3(const vec *d, vec *r)
+{
+    r[0] = d[0] - d[2];
+    r[1] = d[3] - d[1];
+    r[2] = 0.5f * (d[1] + d[2]);
+    r[3] = 0.5f * (d[2] - d[1]);
+}
+
+#define ODD3_IN 3
+#define ODD3_OUT 3
+INLINE void odd3(const vec *d, vec *r)
+{
+    r[0] = d[0] - d[1];
+    r[1] = d[2] - d[1];
+    r[2] = d[1];
+}
+
+#define COPY4_IN 4
+#define COPY4_OUT 4
+INLINE void copy4(const vec *d, vec *r)
+{
+    UNROLL for (int i = 0; i < 4; i++) { r[i] = d[i]; }
+}
+
+#define COPY3_IN 3
+#define COPY3_OUT 3
+INLINE void copy3(const vec *d, vec *r)
+{
+    UNROLL for (int i = 0; i < 3; i++) { r[i] = d[i]; }
+}
+
+/* Values `step` apart in a row, rows `row` apart, for a vector of lanes. */
+struct grid {
+    int step, row;
+};
+
+#define PASS(KIND, NAME, T, LOAD, STORE)                                                           \
+    case KIND:                                                                                     \
+        for (int n = 0; n < rows; n++) {                                                           \
+            vec d[T##_IN], r[T##_OUT];                                                             \
+            UNROLL for (int i = 0; i < T##_IN; i++)                                                \
+            {                                                                                      \
+                d[i] = LOAD(from + n * from_grid.row + i * from_grid.step);                        \
+            }                                                                                      \
+            NAME(d, r);                                                                            \
+            UNROLL for (int i = 0; i < T##_OUT; i++)                                               \
+            {                                                                                      \
+                STORE(r[i], to + n * to_grid.row + i * to_grid.step);                              \
+            }                                                                                      \
+        }                                                                                          \
+        break;
+
+/* One dimension of `rows` rows. The transforms are small functions in loops, not one unrolled piece of code
+ * for two dimensions, size and phase each, and are called, not inlined: else the compiler takes a minute. */
+#define DEFINE_PASS(NAME, KINDS, LOAD, STORE)                                                      \
+    CALLED void NAME(int kind, __global const float *restrict from, struct grid from_grid,         \
+                     __global float *restrict to, struct grid to_grid, int rows,                   \
+                     const int *offset)                                                            \
+    {                                                                                              \
+        switch (kind) {                                                                            \
+            KINDS(LOAD, STORE)                                                                     \
+        }                                                                                          \
+    }
+#define INPUTS(LOAD, STORE)                                                                        \
+    PASS(EVEN, even4, EVEN4, LOAD, STORE)                                                          \
+    PASS(EVEN + 1, even3, EVEN3, LOAD, STORE)                                                      \
+    PASS(ODD, even3, EVEN3, LOAD, STORE)                                                           \
+    PASS(ODD + 1, odd3, ODD3, LOAD, STORE)                                                         \
+    PASS(COPY, copy4, COPY4, LOAD, STORE)                                                          \
+    PASS(COPY + 1, copy3, COPY3, LOAD, STORE)
+#define LOAD_PIECES(p) load_pieces(p, offset)
+DEFINE_PASS(pass_inputs, INPUTS, load, store)
+DEFINE_PASS(pass_input_pieces, INPUTS, LOAD_PIECES, store)
+
+/* Both dimensions, from a tensor's tiles to points or back; `middle` takes what is in between. The first pass
+ * goes over columns, whose values are a tensor's rows apart. */
+struct transform {
+    int row_kind, column_kind;
+    int columns; /* that go into the first pass */
+    int rows;    /* that go into the second one */
+};
+
+#define DEFINE_FROM_TENSOR(NAME, PASS, PASS_PIECES)                                                \
+    INLINE void NAME(struct transform t, __global const float *restrict x, const int *offset,      \
+                     int is_whole, int row, int column, __global float *restrict middle,           \
+                     __global float *restrict v, int step, int columns)                            \
+    {                                                                                              \
+        const struct grid source = {row, column}, straight = {SIDE * WIDTH, WIDTH};                \
+        const struct grid turned = {WIDTH, SIDE * WIDTH}, target = {step, columns * step};         \
+        if (is_whole) {                                                                            \
+            PASS(t.row_kind, x + offset[0], source, middle, straight, t.columns, offset);          \
+        } else {                                                                                   \
+            PASS_PIECES(t.row_kind, x, source, middle, straight, t.columns, offset);               \
+        }                                                                                          \
+        PASS(t.column_kind, middle, turned, v, target, t.rows, offset);                            \
+    }
+DEFINE_FROM_TENSOR(from_inputs, pass_inputs, pass_input_pieces)
+
+#define IS_ODD_ROW(phase) ((phase) >> 1)
+#define IS_ODD_COLUMN(phase) ((phase) & 1)
+
+/* ---- A chunk --------------------------------------------------------------------------------- */
+
+struct place {
+    int first, vectors, phase;
+};
+
+/* Points of a phase in one direction. */
+INLINE int points_of(int places, int is_odd)
+{
+    return is_odd ? places : places + 1;
+}
+
+/* Inputs of a block of channels: x starts at the first of them. */
+INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, struct place at,
+                             int is_backward, __global const float *restrict x, int channels,
+                             __global float *restrict middle, __global float *restrict v, int v_step)
+{
+    const int is_odd_row = IS_ODD_ROW(at.phase), is_odd_column = IS_ODD_COLUMN(at.phase);
+    const int scale = is_backward ? 1 : 2, odd = is_backward ? COPY : ODD;
+    const int columns = points_of(t->columns, is_odd_column);
+    const struct transform transform = {.row_kind = (is_odd_row ? odd : EVEN) + (t->rows == 3),
+                                        .column_kind = (is_odd_column ? odd : EVEN) + (t->columns == 3),
+                                        .columns = columns,
+                                        .rows = points_of(t->rows, is_odd_row)};
+    x += t->x + is_odd_row * k->x_row + is_odd_column * k->lanes;
+    for (int q = 0; q < at.vectors; q++) {
+        /* the last vector of all tiles ends with them and may repeat lanes of the one before */
+        const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
+        const int is_whole = l % k->lanes <= k->lanes - WIDTH;
+        int offset[PIECES];
+        piece_offsets(l, k->lanes, t->tiles_x, scale * t->rows * k->x_row,
+                      scale * t->columns * k->lanes, offset);
+        for (int c = 0; c < channels; c++) {
+            from_inputs(transform, x + (size_t)c * k->x_plane, offset, is_whole, scale * k->x_row,
+                        scale * k->lanes, middle, v + c * k->stride + q * WIDTH, v_step, columns);
+        }
+    }
+}
