@@ -169,6 +169,30 @@ static wa_status check_existing(const wa_download *download, const char *path, s
     return status;
 }
 
+/* What this build cannot do is said before anything is fetched or made. */
+static wa_status fetch_file(const wa_download *download, const struct wa_download_request *request,
+                            const char *folder, const char *place, struct wa_error *err)
+{
+    bool has_file = wa_file_exists(request->path);
+    wa_status status =
+        has_file ? check_existing(download, request->path, err) : wa_download_check(request, err);
+    if (status == WA_OK && download->unpacks_to) {
+        status = wa_unpack_check(has_file ? request->path : request->address, folder, err);
+    }
+    if (status == WA_OK) {
+        status = wa_files_make_folders(folder, 0777, err);
+    }
+    if (status == WA_OK && !has_file) {
+        (void)fprintf(stderr, "fetching %s (%.1f MB)\n", request->address,
+                      (double)request->size_bytes / 1e6);
+        status = wa_download_fetch(request, err);
+    }
+    if (status == WA_OK && download->unpacks_to) {
+        status = unpack(download, request->path, folder, place, err);
+    }
+    return status;
+}
+
 static wa_status get_file(const wa_download *download, const char *id, const char *folder,
                           struct wa_error *err)
 {
@@ -182,17 +206,11 @@ static wa_status get_file(const wa_download *download, const char *id, const cha
             (void)fprintf(stderr, "%s is there\n", place);
         }
     } else if (status == WA_OK) {
-        (void)fprintf(stderr, "fetching %s (%.1f MB)\n", address,
-                      (double)download->size_bytes / 1e6);
         const struct wa_download_request request = {.address = address,
                                                     .path = path,
                                                     .size_bytes = download->size_bytes,
                                                     .sha256 = download->sha256};
-        status = wa_file_exists(path) ? check_existing(download, path, err)
-                                      : wa_download_fetch(&request, err);
-        if (status == WA_OK && download->unpacks_to) {
-            status = unpack(download, path, folder, place, err);
-        }
+        status = fetch_file(download, &request, folder, place, err);
     }
     free(place);
     free(path);
@@ -211,12 +229,13 @@ static wa_status get(const struct wa_registry *registry, const char *id, const c
     const wa_dataset_ops *ops = declares_downloads(&record->plugin);
     if (!ops || ops->download_count == 0) {
         return wa_fail(err, WA_E_UNSUPPORTED, "'%s' cannot be fetched%s%s", id,
-                       ops && ops->how_to_get ? ": " : ": it needs no files from elsewhere, or takes "
-                                                       "your own",
+                       ops && ops->how_to_get ? ": "
+                                              : ": it needs no files from elsewhere, or takes "
+                                                "your own",
                        ops && ops->how_to_get ? ops->how_to_get : "");
     }
     char *folder = dir ? strdup(dir) : default_folder(id);
-    status = folder ? wa_files_make_folders(folder, 0777, err) : out_of_memory(err);
+    status = folder ? WA_OK : out_of_memory(err);
     for (uint32_t i = 0; i < ops->download_count && status == WA_OK; i++) {
         status = get_file(&ops->downloads[i], id, folder, err);
     }

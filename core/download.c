@@ -138,8 +138,7 @@ static wa_status open_part(struct transfer *t)
 static wa_status transfer_all(struct transfer *t)
 {
     bool is_retry = false;
-    wa_status status =
-        t->size_bytes < t->request->size_bytes ? request_rest(t, &is_retry) : WA_OK;
+    wa_status status = t->size_bytes < t->request->size_bytes ? request_rest(t, &is_retry) : WA_OK;
     if (status == WA_OK && is_retry) {
         t->size_bytes = 0;
         t->is_too_large = false;
@@ -198,14 +197,26 @@ wa_status wa_download_fetch(const struct wa_download_request *request, struct wa
     return status;
 }
 
+wa_status wa_download_check(const struct wa_download_request *request, struct wa_error *err)
+{
+    (void)request;
+    (void)err;
+    return WA_OK;
+}
+
 #else
 
-wa_status wa_download_fetch(const struct wa_download_request *request, struct wa_error *err)
+wa_status wa_download_check(const struct wa_download_request *request, struct wa_error *err)
 {
     return wa_fail(err, WA_E_UNSUPPORTED,
                    "this walign was built without libcurl: install libcurl4-openssl-dev and build "
                    "again, or put %s at %s yourself",
                    request->address, request->path);
+}
+
+wa_status wa_download_fetch(const struct wa_download_request *request, struct wa_error *err)
+{
+    return wa_download_check(request, err);
 }
 
 #endif

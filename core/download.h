@@ -12,7 +12,11 @@ struct wa_download_request {
     const char *sha256;
 };
 
-/* WA_E_UNSUPPORTED: built without libcurl. WA_E_IO: it broke off (the part stays, to be resumed) or
+/* WA_E_UNSUPPORTED where this walign was built without libcurl, with what to do instead. */
+WA_MUST_CHECK wa_status wa_download_check(const struct wa_download_request *request,
+                                          struct wa_error *err);
+
+/* WA_E_UNSUPPORTED: see wa_download_check. WA_E_IO: it broke off (the part stays, to be resumed) or
  * cannot be written. WA_E_DATA: it is another file than expected; nothing of it stays. WA_E_USAGE:
  * another process is fetching it. */
 WA_MUST_CHECK wa_status wa_download_fetch(const struct wa_download_request *request,

@@ -163,9 +163,25 @@ static double squared_cosine(const double *d, const double *e, size_t count)
 
 /* ---- Scores --------------------------------------------------------------------------------- */
 
+static bool is_zero(const double *values, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (fabs(values[i]) > 0 || isnan(values[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Nothing has changed at epoch 0: no estimator is needed to see that 0/0 is no number. */
 static wa_status score(const struct scorer *s, const struct scored_layer *layer, const double *d,
                        const double *e, double *ret_score)
 {
+    size_t size = wa_score_operator_size(&layer->shape);
+    if (is_zero(d, size) || is_zero(e, size)) {
+        *ret_score = (double)NAN;
+        return WA_OK;
+    }
     return s->request->is_noise ? wa_score_noise(&layer->shape, d, e, SEED, ret_score, s->err)
                                 : wa_score_exact(&layer->shape, d, e, ret_score, s->err);
 }

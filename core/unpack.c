@@ -77,8 +77,8 @@ static wa_status unpack_entry(struct archive *archive, struct archive_entry *ent
     bool is_folder = archive_entry_filetype(entry) == AE_IFDIR;
     bool is_plain = is_folder || archive_entry_filetype(entry) == AE_IFREG;
     if (!name || !*name || leaves_folder(name) || !is_plain || archive_entry_hardlink(entry)) {
-        return wa_fail(err, WA_E_DATA,
-                       "%s: refused, its entry '%s' %s", archive_path, name ? name : "",
+        return wa_fail(err, WA_E_DATA, "%s: refused, its entry '%s' %s", archive_path,
+                       name ? name : "",
                        name && leaves_folder(name) ? "would leave the folder"
                                                    : "is neither a plain file nor a folder");
     }
@@ -116,14 +116,27 @@ wa_status wa_unpack(const char *archive_path, const char *folder, struct wa_erro
     return status;
 }
 
+wa_status wa_unpack_check(const char *archive_path, const char *folder, struct wa_error *err)
+{
+    (void)archive_path;
+    (void)folder;
+    (void)err;
+    return WA_OK;
+}
+
 #else
 
-wa_status wa_unpack(const char *archive_path, const char *folder, struct wa_error *err)
+wa_status wa_unpack_check(const char *archive_path, const char *folder, struct wa_error *err)
 {
     return wa_fail(err, WA_E_UNSUPPORTED,
                    "this walign was built without libarchive: install libarchive-dev and build "
                    "again, or unpack %s into %s yourself",
                    archive_path, folder);
+}
+
+wa_status wa_unpack(const char *archive_path, const char *folder, struct wa_error *err)
+{
+    return wa_unpack_check(archive_path, folder, err);
 }
 
 #endif

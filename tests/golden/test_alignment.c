@@ -14,6 +14,7 @@
 
 #include "golden_run.h"
 #include "safetensors.h"
+#include "score.h"
 
 /* A small run: 40 items, 2 epochs of 2 steps. */
 static const char small[] =
@@ -303,6 +304,89 @@ static void test_control(void **state)
     }
 }
 
+/* The orders that numpy 1.24 draws, one after another: r = RandomState(99), then for each count of weights
+ * o = arange(count); r.shuffle(o). */
+static const unsigned char conv1_order[] = {11, 13, 0, 12, 7, 16, 6, 17, 10,
+                                            5,  4,  2, 14, 15, 8, 9, 3,  1};
+static const unsigned char conv2_order[] = {29, 26, 11, 30, 1,  13, 16, 21, 19, 35, 34, 10,
+                                            6,  22, 3,  18, 24, 33, 9,  17, 32, 4,  14, 5,
+                                            28, 15, 7,  27, 25, 20, 31, 8,  12, 0,  2,  23};
+static const unsigned char readout_order[] = {2, 0, 3, 4, 1, 5};
+
+struct shuffled_layer {
+    const char *weight;
+    struct wa_score_operator shape;
+    const unsigned char *order;
+};
+
+/* The score of D = shuffled W - W(0), flat in the order row, column, input, output, with E as it is. */
+static double control_of(const struct shuffled_layer *layer, const struct wa_safetensors *initial,
+                         const struct wa_safetensors *last)
+{
+    enum { MOST = 36 };
+    size_t outputs = (size_t)layer->shape.outputs;
+    size_t size = wa_score_operator_size(&layer->shape);
+    size_t count = 0;
+    double d[MOST];
+    double e[MOST];
+    const float *w0 = tensor(initial, "", layer->weight, &count);
+    const float *w = tensor(last, "", layer->weight, &count);
+    const float *v0 = tensor(initial, "align.", layer->weight, &count);
+    const float *v = tensor(last, "align.", layer->weight, &count);
+    assert_int_equal(count, size);
+    for (size_t i = 0; i < size; i++) {
+        size_t to = i % outputs * (size / outputs) + i / outputs; /* [output][row][column][input] */
+        size_t from = layer->order[i] % outputs * (size / outputs) + layer->order[i] / outputs;
+        d[to] = (double)w[from] - (double)w0[to];
+        e[to] = (double)v[to] - (double)v0[to];
+    }
+    double score = 0;
+    struct wa_error err = {0};
+    assert_int_equal(wa_score_exact(&layer->shape, d, e, &score, &err), WA_OK);
+    return score;
+}
+
+static void test_control_is_shuffled_as_numpy_does(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    static const struct shuffled_layer layers[] = {
+        {"conv1.weight",
+         {.outputs = 2, .inputs = 1, .kernel = 3, .stride = 1, .rows = 8, .columns = 8},
+         conv1_order},
+        {"conv2.weight",
+         {.outputs = 2, .inputs = 2, .kernel = 3, .stride = 2, .rows = 8, .columns = 8},
+         conv2_order},
+        {"readout.weight",
+         {.outputs = 3, .inputs = 2, .kernel = 1, .stride = 1, .rows = 1, .columns = 1},
+         readout_order},
+    };
+    enum { LAYERS = sizeof layers / sizeof *layers };
+    wa_tested_write_json(tested, "small.json", small);
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "small.json", "--set", "alignment_pair=true",
+                                   "--set", "architecture.width=2", "--set", "dataset.classes=3",
+                                   "--out", "runs/s/one"),
+                     0);
+    wa_tested_write_json(tested, "score.json",
+                         "{'sweep': 's.json', 'epochs': 'all', 'control': true}");
+    assert_int_equal(WA_TESTED_RUN(tested, "score", "score.json"), 0);
+    struct wa_safetensors *initial =
+        read_checkpoint(tested, "runs/s/one/checkpoints/epoch-0000.safetensors");
+    static const char *const names[] = {"runs/s/one/checkpoints/epoch-0001.safetensors",
+                                        "runs/s/one/checkpoints/epoch-0002.safetensors"};
+    for (size_t epoch = 1; epoch <= 2; epoch++) { /* each from the seed on */
+        struct wa_safetensors *last = read_checkpoint(tested, names[epoch - 1]);
+        for (size_t i = 0; i < LAYERS; i++) {
+            double control =
+                line_value(tested, "runs/s/scores.jsonl", epoch * LAYERS + i, "control");
+            /* as it is printed, with nine digits */
+            expect_near(layers[i].weight, "the control", control,
+                        control_of(&layers[i], initial, last), 1e-8);
+        }
+        wa_safetensors_destroy(last);
+    }
+    wa_safetensors_destroy(initial);
+}
+
 /* After one step both nets of a recurrence have changed alike, later no more. W_ih has one input: it is
  * left out. With one output, W_ho's score is the squared cosine. */
 static void test_score_of_a_recurrence(void **state)
@@ -369,9 +453,15 @@ static void test_refusals(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {TEST(test_golden_pair), TEST(test_bits),
-                                       TEST(test_angles),      TEST(test_score),
-                                       TEST(test_control),     TEST(test_score_of_a_recurrence),
-                                       TEST(test_refusals)};
+    const struct CMUnitTest tests[] = {
+        TEST(test_golden_pair),
+        TEST(test_bits),
+        TEST(test_angles),
+        TEST(test_score),
+        TEST(test_control),
+        TEST(test_control_is_shuffled_as_numpy_does),
+        TEST(test_score_of_a_recurrence),
+        TEST(test_refusals),
+    };
     return cmocka_run_group_tests_name("alignment", tests, NULL, NULL);
 }

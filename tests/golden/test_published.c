@@ -16,84 +16,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
+#include "cifar10_files.h"
 #include "golden_run.h"
 
 enum { SKIPPED = 77, MOST_CASES = 64, LONG_STEPS = 200 };
 
 static const char whole_case[] = "cifar-w8-n45000-s99-align-zero";
 
-static const char *const files[] = {"data_batch_1.bin", "data_batch_2.bin", "data_batch_3.bin",
-                                    "data_batch_4.bin", "data_batch_5.bin", "test_batch.bin"};
-enum { FILES = sizeof files / sizeof *files };
-
 struct published {
     json_object *golden; /* the whole file */
-    const char *data;    /* $WALIGN_TEST_DATA */
-    struct wa_data_folder unpacked;
-    char given[4096]; /* $WALIGN_TEST_DATA/cifar10 */
-    const char *dir;  /* of the .bin files */
+    struct wa_cifar10_files files;
 };
-
-/* ---- The data -------------------------------------------------------------------------------- */
-
-static bool has_files(const char *data, const char *suffix)
-{
-    char path[4096];
-    bool has_all = true;
-    for (size_t i = 0; i < FILES && has_all; i++) {
-        (void)snprintf(path, sizeof path, "%s/cifar10/%s%s", data, files[i], suffix);
-        has_all = access(path, R_OK) == 0;
-    }
-    return has_all;
-}
-
-/* `xz -dc packed > target` */
-static bool unpack(const char *packed, const char *target)
-{
-    pid_t process = fork();
-    if (process == 0) {
-        if (freopen(target, "wb", stdout)) {
-            (void)execlp("xz", "xz", "-dc", "--", packed, (char *)NULL);
-        }
-        _exit(127);
-    }
-    int status = -1;
-    return process > 0 && waitpid(process, &status, 0) == process && WIFEXITED(status) &&
-           WEXITSTATUS(status) == 0;
-}
-
-static int set_up_data(void **state)
-{
-    struct published *p = *state;
-    if (!wa_data_folder_create(&p->unpacked)) {
-        return -1;
-    }
-    if (has_files(p->data, "")) {
-        (void)snprintf(p->given, sizeof p->given, "%s/cifar10", p->data);
-        p->dir = p->given;
-        return 0;
-    }
-    for (size_t i = 0; i < FILES; i++) {
-        char packed[4096];
-        (void)snprintf(packed, sizeof packed, "%s/cifar10/%s.xz", p->data, files[i]);
-        if (!unpack(packed, wa_data_folder_file(&p->unpacked, files[i]))) {
-            (void)fprintf(stderr, "test_published: %s cannot be unpacked by xz\n", packed);
-            (void)wa_data_folder_remove(&p->unpacked);
-            return -1;
-        }
-    }
-    p->dir = p->unpacked.path;
-    return 0;
-}
-
-static int tear_down_data(void **state)
-{
-    struct published *p = *state;
-    return wa_data_folder_remove(&p->unpacked) ? 0 : -1;
-}
 
 /* ---- A case ---------------------------------------------------------------------------------- */
 
@@ -143,7 +77,7 @@ static void write_config(const struct published_case *c, struct wa_tested_progra
     json_object *architecture =
         json_tokener_parse("{\"plugin\": \"cnn\", \"kernels\": [3, 3, 3, 3, 3, 3, 3], \"strides\": "
                            "[1, 1, 1, 2, 1, 2, 1]}");
-    (void)json_object_object_add(dataset, "dir", json_object_new_string(c->published->dir));
+    (void)json_object_object_add(dataset, "dir", json_object_new_string(c->published->files.dir));
     static const char *const splits[] = {"validation", "train_limit", "validation_limit"};
     for (size_t i = 0; i < sizeof splits / sizeof *splits; i++) {
         (void)json_object_object_add(dataset, splits[i], member(c, splits[i]));
@@ -211,7 +145,7 @@ static void test_case(void **state)
     assert_int_equal(wa_tested_tear_down(&tested_state), 0);
 }
 
-static int run_cases(struct published *p)
+static int run_cases(struct published *p, const char *data)
 {
     const json_object *cases = wa_golden_get(p->golden, "cifar10");
     size_t count = json_object_array_length(cases);
@@ -224,29 +158,28 @@ static int run_cases(struct published *p)
                                        .test_func = test_case,
                                        .initial_state = &states[i]};
     }
-    void *state = p;
-    if (count == 0 || count > MOST_CASES || set_up_data(&state) != 0) {
+    if (count == 0 || count > MOST_CASES || !wa_cifar10_files_open(data, &p->files)) {
         return 1;
     }
     int failed = _cmocka_run_group_tests("published", tests, count, NULL, NULL);
-    return tear_down_data(&state) == 0 ? failed : 1;
+    return wa_cifar10_files_close(&p->files) ? failed : 1;
 }
 
 int main(void)
 {
-    struct published published = {.data = getenv("WALIGN_TEST_DATA")};
-    if (!published.data || !*published.data) {
+    struct published published = {.golden = NULL};
+    const char *data = getenv("WALIGN_TEST_DATA");
+    if (!data || !*data) {
         (void)puts("skipped: WALIGN_TEST_DATA does not name a folder with real data sets");
         return SKIPPED;
     }
-    if (!has_files(published.data, "") && !has_files(published.data, ".xz")) {
+    if (!wa_cifar10_files_exist(data)) {
         (void)printf(
-            "skipped: no CIFAR-10 files in %s/cifar10 (data_batch_1.bin or .bin.xz, ...)\n",
-            published.data);
+            "skipped: no CIFAR-10 files in %s/cifar10 (data_batch_1.bin or .bin.xz, ...)\n", data);
         return SKIPPED;
     }
     published.golden = wa_golden_read("published-runs.json");
-    int failed = run_cases(&published);
+    int failed = run_cases(&published, data);
     (void)json_object_put(published.golden);
     return failed;
 }

@@ -8,11 +8,13 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "image_writer.h"
+#include "safetensors.h"
 #include "tested_program.h"
 
 enum { CLASSES = 3, TRAIN_EACH = 7, VALIDATION_EACH = 2 };
@@ -164,6 +166,55 @@ static void test_resume_continues_the_crops(void **state)
     wa_tested_expect_equal(tested, LAST("run"), LAST("part"));
 }
 
+/* Steps in the epoch that has begun, as the run's last checkpoint has it. */
+static uint64_t steps_in_epoch(struct wa_tested_program *tested, const char *name)
+{
+    struct wa_safetensors *file = NULL;
+    struct wa_error err = {0};
+    assert_int_equal(wa_safetensors_read(wa_data_folder_file(&tested->folder, name), &file, &err),
+                     WA_OK);
+    const struct wa_safetensors_entry *progress = wa_safetensors_find(file, "state.progress");
+    assert_non_null(progress);
+    uint64_t steps = ((const uint64_t *)progress->data)[2];
+    wa_safetensors_destroy(file);
+    return steps;
+}
+
+/* In the middle of an epoch the loader is ahead of the steps: its items, crops and mirrors are drawn again
+ * from where the steps were. One image a step and many of them, so that an epoch takes seconds and
+ * steps.jsonl, which appears after half of one, in its middle; "steps" ends in the middle of another one. */
+static void test_resume_in_the_middle_of_an_epoch(void **state)
+{
+    enum { MORE_EACH = 400, QUIET = 8, OUT = 10 }; /* places in arguments */
+    struct wa_tested_program *tested = *state;
+    static const char *const arguments[] = {
+        "train", "c.json",     "--set",   "batch=1", "--set",       "evaluate=[\"validation\"]",
+        "--set", "steps=2000", "--quiet", "--out",   "interrupted", NULL};
+    const char *whole[sizeof arguments / sizeof *arguments];
+    const char *resumed[sizeof arguments / sizeof *arguments];
+    memcpy(whole, arguments, sizeof arguments);
+    memcpy(resumed, arguments, sizeof arguments);
+    whole[OUT] = "whole";
+    resumed[QUIET] = "--resume";
+    for (int label = 0; label < CLASSES; label++) {
+        for (int i = TRAIN_EACH; i < MORE_EACH; i++) {
+            write_image(tested, "train", label, i);
+        }
+    }
+    assert_int_equal(wa_tested_run(tested, whole), 0);
+    pid_t process = wa_tested_start(tested, arguments);
+    wa_tested_await(tested, "interrupted/steps.jsonl");
+    assert_int_equal(kill(process, SIGTERM), 0);
+    assert_int_equal(wa_tested_wait(tested, process), 1);
+    WA_TESTED_EXPECT_ERROR(tested, "stopped after step ", "--resume");
+    assert_true(steps_in_epoch(tested, LAST("interrupted")) > 0);
+    assert_int_equal(wa_tested_run(tested, resumed), 0);
+    wa_tested_expect_part(tested->errors, "resumed after step ");
+    wa_tested_expect_equal(tested, LAST("whole"), LAST("interrupted"));
+    wa_tested_expect_equal(tested, "whole/steps.jsonl", "interrupted/steps.jsonl");
+    wa_tested_expect_equal_metrics(tested, "whole/metrics.jsonl", "interrupted/metrics.jsonl");
+}
+
 static void expect_refused(struct wa_tested_program *tested, const char *a, const char *b)
 {
     assert_int_equal(WA_TESTED_RUN(tested, "train", "c.json", "--out", "none", "--quiet"), 2);
@@ -271,6 +322,7 @@ int main(void)
         TEST(test_followers_take_smaller_batches),
         TEST(test_threads_change_nothing),
         TEST(test_resume_continues_the_crops),
+        TEST(test_resume_in_the_middle_of_an_epoch),
         TEST(test_broken_files_are_named),
         TEST(test_the_first_failure_is_named),
         TEST(test_folders_that_are_not_as_expected),

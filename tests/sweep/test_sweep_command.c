@@ -19,7 +19,8 @@
     " 'architecture': {'plugin': 'cnn', 'width': 8, 'kernels': [3], 'strides': [2]},\n"            \
     " 'rule': {'plugin': 'backprop'}, 'batch': 50, 'epochs': 1}"
 #define FOUR                                                                                       \
-    "{" BASE ", 'grid': {'rule.plugin': ['backprop', 'align-zero'], 'architecture.width': [8, 16]}}"
+    "{" BASE ", 'grid': {'rule.plugin': ['backprop', 'align-zero'], 'architecture.width': [8, "    \
+             "16]}}"
 
 static size_t count_lines(const char *text)
 {
@@ -86,49 +87,6 @@ static void test_lists_of_the_published_experiments(void **state)
                      sweeps[i].runs);
         }
         assert_string_equal(tested->errors, "");
-    }
-}
-
-/* The published experiments, small, on images of the right shape that need no files. */
-static void test_published_experiments_run_small(void **state)
-{
-    struct wa_tested_program *tested = *state;
-    static const struct {
-        const char *file, *images, *rule;
-        size_t runs;
-    } sweeps[] = {
-        {"cifar10/widths", "\"height\":32,\"width\":32,\"channels\":3", "[\"fa\",\"dfa\"]", 2},
-        {"cifar10/learning-rates", "\"height\":32,\"width\":32,\"channels\":3", "align-ada", 1},
-        {"cifar10/standard-parameterization", "\"height\":32,\"width\":32,\"channels\":3",
-         "align-zero", 1},
-        {"cifar10/small-data", "\"height\":32,\"width\":32,\"channels\":3", "backprop", 7},
-        {"cifar10/align-prop", "\"height\":32,\"width\":32,\"channels\":3", "align-prop", 1},
-        {"cifar10/seeds", "\"height\":32,\"width\":32,\"channels\":3", "dfa", 2},
-        {"cifar10/training-time", "\"height\":32,\"width\":32,\"channels\":3", "backprop", 2},
-        {"kmnist/widths", "\"height\":28", "last-layer", 1},
-        {"kmnist/learning-rates", "\"height\":28", "backprop", 1},
-    };
-    for (size_t i = 0; i < sizeof sweeps / sizeof *sweeps; i++) {
-        char path[1024];
-        char dataset[256];
-        char rule[64];
-        char out[32];
-        char lines[64];
-        (void)snprintf(path, sizeof path, "%s/configs/%s.json", getenv("WALIGN_TEST_SOURCE"),
-                       sweeps[i].file);
-        (void)snprintf(dataset, sizeof dataset,
-                       "dataset={\"plugin\":\"glyphs\",%s,\"items\":300,\"validation\":100}",
-                       sweeps[i].images);
-        (void)snprintf(rule, sizeof rule, "rule.plugin=%s", sweeps[i].rule);
-        (void)snprintf(out, sizeof out, "small-%zu", i);
-        (void)snprintf(lines, sizeof lines, "%s/sweep.jsonl", out);
-        bool has_seeds = strstr(sweeps[i].file, "seeds") || strstr(sweeps[i].file, "time");
-        assert_int_equal(WA_TESTED_RUN(tested, "sweep", path, "--out", out, "--set", dataset, "--set",
-                                       rule, "--set", "architecture.width=8", "--set",
-                                       "optimizer.learning_rate=0.5", "--set", "epochs=1", "--set",
-                                       "steps=1", "--set", has_seeds ? "seed=[100,101]" : "seed=99"),
-                         0);
-        expect_lines(tested, lines, sweeps[i].runs, "done", sweeps[i].runs);
     }
 }
 
@@ -239,10 +197,10 @@ static void test_bad_usage(void **state)
 
 int main(void)
 {
-#define TEST(function) cmocka_unit_test_setup_teardown(function, wa_tested_set_up, wa_tested_tear_down)
+#define TEST(function)                                                                             \
+    cmocka_unit_test_setup_teardown(function, wa_tested_set_up, wa_tested_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_lists_of_the_published_experiments),
-        TEST(test_published_experiments_run_small),
         TEST(test_four_runs_two_at_once),
         TEST(test_failed_and_diverged_runs_are_recorded),
         TEST(test_interrupt_lock_and_resume),
