@@ -1,5 +1,6 @@
 /* `walign bench`: times the steps that `train` runs, batch reading, upload and loss included, and sets
- * them against the device's peak of fused multiply-adds, measured in the same call. */
+ * them against the device's peaks, measured in the same call. What each operation takes comes from
+ * OpenCL events of more steps, in a set-up of their own: nothing of it is in the steps timed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,10 @@ struct bench {
     unsigned threads;
     uint64_t step, batches; /* batches: whole ones of an epoch */
     int items;              /* in each */
-    double flop_per_step, launches_per_step, peak_gflops;
+    double flop_per_step, launches_per_step, peak_gflops, peak_gbytes_per_second;
+    uint64_t planned_bytes, peak_device_bytes;
+    struct wa_trace_operation *operations; /* of PROFILE_STEPS steps */
+    size_t operation_count;
     double read_per_second; /* items, by one core */
     size_t sample_count;
     double samples[MAX_SAMPLES]; /* seconds a step */
@@ -115,6 +119,62 @@ static wa_status measure_reading(struct bench *b, struct wa_error *err)
     return status;
 }
 
+/* ---- Results --------------------------------------------------------------------------------- */
+
+/* Rates of one operation; a rate that means nothing is negative. */
+struct rates {
+    double launches, ms; /* in a step */
+    double gflops, gbytes_per_second, peak_fraction;
+};
+
+static struct rates rates_of(const struct bench *b, const struct wa_trace_operation *o)
+{
+    struct rates r = {.launches = (double)o->launches / PROFILE_STEPS,
+                      .ms = 1e3 * o->seconds / PROFILE_STEPS,
+                      .gflops = -1.0,
+                      .gbytes_per_second = -1.0,
+                      .peak_fraction = -1.0};
+    if (o->seconds > 0 && o->bytes > 0) {
+        r.gbytes_per_second = (double)o->bytes / o->seconds / 1e9;
+    }
+    if (o->seconds > 0 && o->flop > 0) {
+        r.gflops = (double)o->flop / o->seconds / 1e9;
+        r.peak_fraction = r.gflops / b->peak_gflops;
+    }
+    return r;
+}
+
+static json_object *text_or_null(const char *text)
+{
+    return text ? json_object_new_string(text) : NULL;
+}
+
+static json_object *number_or_null(double value)
+{
+    return value >= 0 ? json_object_new_double(value) : NULL;
+}
+
+static json_object *describe_operations(const struct bench *b)
+{
+    json_object *operations = json_object_new_array();
+    for (size_t i = 0; i < b->operation_count; i++) {
+        const struct wa_work *work = &b->operations[i].work;
+        struct rates r = rates_of(b, &b->operations[i]);
+        json_object *o = json_object_new_object();
+        (void)json_object_object_add(o, "layer", text_or_null(work->layer));
+        (void)json_object_object_add(o, "operation", text_or_null(work->operation));
+        (void)json_object_object_add(o, "algorithm", text_or_null(work->algorithm));
+        (void)json_object_object_add(o, "launches",
+                                     json_object_new_int64((int64_t)(r.launches + 0.5)));
+        (void)json_object_object_add(o, "ms", json_object_new_double(r.ms));
+        (void)json_object_object_add(o, "gflops", number_or_null(r.gflops));
+        (void)json_object_object_add(o, "gbytes_per_second", number_or_null(r.gbytes_per_second));
+        (void)json_object_object_add(o, "peak_fraction", number_or_null(r.peak_fraction));
+        (void)json_object_array_add(operations, o);
+    }
+    return operations;
+}
+
 static void print_json(const struct bench *b, double median, double gflops)
 {
     json_object *o = json_object_new_object();
@@ -132,19 +192,52 @@ static void print_json(const struct bench *b, double median, double gflops)
     (void)json_object_object_add(o, "gflops", json_object_new_double(gflops));
     (void)json_object_object_add(o, "peak_gflops", json_object_new_double(b->peak_gflops));
     (void)json_object_object_add(o, "peak_fraction", json_object_new_double(gflops / b->peak_gflops));
+    (void)json_object_object_add(o, "peak_gbytes_per_second",
+                                 json_object_new_double(b->peak_gbytes_per_second));
     (void)json_object_object_add(o, "launches_per_step",
                                  json_object_new_int64((int64_t)b->launches_per_step));
     (void)json_object_object_add(o, "batch", json_object_new_int64(b->items));
     (void)json_object_object_add(o, "decoded_images_per_second_per_core",
                                  json_object_new_double(b->read_per_second));
     (void)json_object_object_add(o, "loader_threads", json_object_new_int64(b->threads));
-    (void)json_object_object_add(
-        o, "planned_bytes",
-        json_object_new_int64((int64_t)wa_session_planned_bytes(b->setup.session)));
+    (void)json_object_object_add(o, "planned_bytes",
+                                 json_object_new_int64((int64_t)b->planned_bytes));
     (void)json_object_object_add(o, "peak_device_bytes",
-                                 json_object_new_int64((int64_t)b->setup.engine.peak_bytes));
+                                 json_object_new_int64((int64_t)b->peak_device_bytes));
+    (void)json_object_object_add(o, "operations", describe_operations(b));
     (void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
     (void)json_object_put(o);
+}
+
+/* A cell of the table; empty for a rate that means nothing. */
+static void print_rate(double value, int digits)
+{
+    if (value >= 0) {
+        (void)printf(" %9.*f", digits, value);
+    } else {
+        (void)printf(" %9s", "");
+    }
+}
+
+static void print_operations(const struct bench *b)
+{
+    double sum = 0;
+    (void)printf("\n%-12s %-22s %-14s %8s %9s %9s %9s %9s\n", "layer", "operation", "algorithm",
+                 "launches", "ms", "GFLOP/s", "GB/s", "% of peak");
+    for (size_t i = 0; i < b->operation_count; i++) {
+        const struct wa_work *work = &b->operations[i].work;
+        struct rates r = rates_of(b, &b->operations[i]);
+        (void)printf("%-12s %-22s %-14s %8.4g", work->layer ? work->layer : "",
+                     work->operation ? work->operation : "", work->algorithm ? work->algorithm : "",
+                     r.launches);
+        print_rate(r.ms, 3);
+        print_rate(r.gflops, 1);
+        print_rate(r.gbytes_per_second, 1);
+        print_rate(r.peak_fraction >= 0 ? 100.0 * r.peak_fraction : -1.0, 1);
+        (void)printf("\n");
+        sum += r.ms;
+    }
+    (void)printf("all together %55.3f ms\n", sum);
 }
 
 static void print_text(const struct bench *b, double median, double gflops)
@@ -159,27 +252,20 @@ static void print_text(const struct bench *b, double median, double gflops)
     (void)printf("arithmetic  %.3f GFLOP a step (direct algorithm), %.1f GFLOP/s, %.1f %% of the "
                  "%.1f GFLOP/s of fused multiply-adds\n",
                  b->flop_per_step / 1e9, gflops, 100.0 * gflops / b->peak_gflops, b->peak_gflops);
-    (void)printf("memory      %.1f MB on the device\n", (double)b->setup.engine.peak_bytes / 1e6);
+    (void)printf("traffic     %.1f GB/s when all units copy\n", b->peak_gbytes_per_second);
+    (void)printf("memory      %.1f MB on the device\n", (double)b->peak_device_bytes / 1e6);
+    if (b->operation_count > 0) {
+        print_operations(b);
+    }
 }
 
-static wa_status profile(struct bench *b, struct wa_error *err)
-{
-    struct wa_trace *trace = NULL;
-    wa_status status = wa_trace_begin(&b->setup.engine, &trace, err);
-    if (status == WA_OK) {
-        status = steps(b, PROFILE_STEPS, err);
-    }
-    if (status == WA_OK) {
-        status = wa_trace_write(trace, b->line->profile, err);
-    }
-    wa_trace_end(trace);
-    return status;
-}
+/* ---- The run --------------------------------------------------------------------------------- */
 
-static wa_status run(struct bench *b, struct wa_error *err)
+/* Network, device and batches, ready for steps. */
+static wa_status open_setup(struct bench *b, bool profile, struct wa_error *err)
 {
     struct wa_setup_request request = b->line->setup;
-    request.profile = b->line->profile != NULL;
+    request.profile = profile;
     wa_status status = wa_setup_config(&b->setup, &request, err);
     if (status == WA_OK) {
         status = wa_setup_run(&b->setup, &request, err);
@@ -187,6 +273,7 @@ static wa_status run(struct bench *b, struct wa_error *err)
     if (status != WA_OK) {
         return status;
     }
+    b->step = 0;
     b->batches = wa_batches_count(&b->setup.batches, WA_SET_TRAIN);
     if (b->batches > 1 && wa_batches_rest(&b->setup.batches, WA_SET_TRAIN) > 0) {
         b->batches--; /* all steps timed are alike */
@@ -194,20 +281,63 @@ static wa_status run(struct bench *b, struct wa_error *err)
     b->items = wa_batches_size(&b->setup.batches, WA_SET_TRAIN, 0);
     wa_batches_begin_epoch(&b->setup.batches);
     status = wa_loader_threads(&b->threads, err);
+    return status == WA_OK ? wa_loader_create(&b->setup.batches, b->threads, &b->loader, err)
+                           : status;
+}
+
+static void close_setup(struct bench *b)
+{
+    wa_loader_destroy(b->loader);
+    b->loader = NULL;
+    wa_setup_finish(&b->setup);
+}
+
+/* The same network anew on a queue that records times, for a few steps more. */
+static wa_status measure_operations(struct bench *b, struct wa_error *err)
+{
+    struct wa_trace *trace = NULL;
+    close_setup(b);
+    wa_status status = open_setup(b, true, err);
     if (status == WA_OK) {
-        status = wa_loader_create(&b->setup.batches, b->threads, &b->loader, err);
+        status = steps(b, WARM_UP_STEPS, err);
     }
+    if (status == WA_OK) {
+        status = wa_trace_begin(&b->setup.engine, &trace, err);
+    }
+    if (status == WA_OK) {
+        status = steps(b, PROFILE_STEPS, err);
+    }
+    if (status == WA_OK && b->line->profile) {
+        status = wa_trace_write(trace, b->line->profile, err);
+    }
+    if (status == WA_OK && (b->line->operations || b->line->json)) {
+        status = wa_trace_add_up(trace, &b->operations, &b->operation_count, err);
+    }
+    wa_trace_end(trace);
+    return status;
+}
+
+static wa_status run(struct bench *b, struct wa_error *err)
+{
+    wa_status status = open_setup(b, false, err);
     if (status == WA_OK) {
         status = measure(b, err);
     }
     if (status == WA_OK) {
         status = wa_peak_measure(&b->setup.engine, &b->peak_gflops, err);
     }
-    if (status == WA_OK && b->line->profile) {
-        status = profile(b, err);
+    if (status == WA_OK) {
+        status = wa_peak_measure_copy(&b->setup.engine, &b->peak_gbytes_per_second, err);
     }
     if (status == WA_OK) {
         status = measure_reading(b, err);
+    }
+    if (status == WA_OK) {
+        b->planned_bytes = wa_session_planned_bytes(b->setup.session);
+        b->peak_device_bytes = b->setup.engine.peak_bytes;
+    }
+    if (status == WA_OK && (b->line->json || b->line->operations || b->line->profile)) {
+        status = measure_operations(b, err);
     }
     if (status == WA_OK) {
         double median = b->samples[b->sample_count / 2];
@@ -225,8 +355,8 @@ wa_status wa_command_bench(const struct wa_command_line *line, struct wa_error *
     }
     b->line = line;
     wa_status status = run(b, err);
-    wa_loader_destroy(b->loader);
-    wa_setup_finish(&b->setup);
+    close_setup(b);
+    free(b->operations);
     free(b);
     return status;
 }

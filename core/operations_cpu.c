@@ -160,6 +160,16 @@ static void destroy(struct wa_operations *operations)
     free(state);
 }
 
+static const char *algorithm(const struct wa_operations *operations, uint32_t layer,
+                             enum wa_product product)
+{
+    const struct wa_cpu_layer *l = &operations->state->layers[layer];
+    bool is_winograd = product == WA_PRODUCT_GRADIENT
+                           ? l->winograd_gradient.is_used
+                           : l->winograd[product == WA_PRODUCT_BACKWARD].is_used;
+    return is_winograd ? "winograd" : "direct";
+}
+
 static wa_status convolve(struct wa_operations *operations, uint32_t layer, bool is_backward,
                           cl_mem arranged, cl_mem x, cl_mem y, struct wa_error *err)
 {
@@ -235,6 +245,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .programs = list_programs,
     .create = create,
     .destroy = destroy,
+    .algorithm = algorithm,
     .convolve = convolve,
     .weight_gradient = weight_gradient,
     .activate = activate,
