@@ -16,6 +16,12 @@ enum { WARM_UP_STEPS = 3, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
 static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this */
 static const double reading_seconds = 1.0; /* of one core, for the rate of reading */
 
+/* Seconds a step, of stretches of steps; sorted once all are there. */
+struct samples {
+    size_t count;
+    double seconds[MAX_SAMPLES];
+};
+
 struct bench {
     const struct wa_command_line *line;
     struct wa_setup setup;
@@ -28,8 +34,8 @@ struct bench {
     struct wa_trace_operation *operations; /* of PROFILE_STEPS steps */
     size_t operation_count;
     double read_per_second; /* items, by one core */
-    size_t sample_count;
-    double samples[MAX_SAMPLES]; /* seconds a step */
+    struct samples whole, without; /* without: batch norm and ReLU left out, where asked for */
+    double batch_norm_bytes;       /* that they have to move in a step */
 };
 
 static wa_status steps(struct bench *b, uint64_t count, struct wa_error *err)
@@ -67,27 +73,69 @@ static int compare(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static wa_status measure(struct bench *b, struct wa_error *err)
+static double median_of(const struct samples *samples)
 {
-    wa_status status = steps(b, WARM_UP_STEPS, err);
+    return samples->seconds[samples->count / 2];
+}
+
+static wa_status time_steps(struct bench *b, uint64_t count, struct samples *samples,
+                            struct wa_error *err)
+{
     double start = wa_progress_now();
-    uint64_t flop = b->setup.engine.flop;
+    wa_status status = steps(b, count, err);
+    samples->seconds[samples->count++] = (wa_progress_now() - start) / (double)count;
+    return status;
+}
+
+/* The same steps without batch norm and ReLU. The weights go on from what is left in the activities:
+ * that takes as long as any other step, but trains nothing. */
+static wa_status time_without(struct bench *b, uint64_t count, struct wa_error *err)
+{
+    b->setup.engine.omits_activations = true;
+    wa_status status = time_steps(b, count, &b->without, err);
+    b->setup.engine.omits_activations = false;
+    return status;
+}
+
+/* Steps of both kinds, to warm up; what one takes, in numbers and in seconds. */
+static wa_status count_step(struct bench *b, double *ret_seconds, struct wa_error *err)
+{
+    struct wa_engine *engine = &b->setup.engine;
+    wa_status status = steps(b, WARM_UP_STEPS, err);
+    uint64_t flop = engine->flop;
+    uint64_t traffic = engine->traffic;
+    double start = wa_progress_now();
     if (status == WA_OK) {
         status = steps(b, 1, err);
     }
-    double one = wa_progress_now() - start;
-    b->flop_per_step = (double)(b->setup.engine.flop - flop);
+    *ret_seconds = wa_progress_now() - start;
+    b->flop_per_step = (double)(engine->flop - flop);
     b->launches_per_step = (double)wa_session_step_launches(b->setup.session);
+    uint64_t whole = engine->traffic - traffic;
+    if (status == WA_OK && b->line->without_batch_norm) {
+        status = time_without(b, 1, err);
+        b->without.count = 0;
+        b->batch_norm_bytes = (double)(whole - (engine->traffic - traffic - whole));
+    }
+    return status;
+}
+
+static wa_status measure(struct bench *b, struct wa_error *err)
+{
+    double one = 0;
+    wa_status status = count_step(b, &one, err);
     uint64_t wanted = (uint64_t)b->line->steps;
     uint64_t stretch = one > 0 ? (uint64_t)(sample_seconds / one) + 1 : 1;
     stretch = stretch < wanted ? stretch : wanted;
-    for (uint64_t done = 0; done < wanted && b->sample_count < MAX_SAMPLES && status == WA_OK;
+    for (uint64_t done = 0; done < wanted && b->whole.count < MAX_SAMPLES && status == WA_OK;
          done += stretch) {
-        start = wa_progress_now();
-        status = steps(b, stretch, err);
-        b->samples[b->sample_count++] = (wa_progress_now() - start) / (double)stretch;
+        status = time_steps(b, stretch, &b->whole, err);
+        if (status == WA_OK && b->line->without_batch_norm) {
+            status = time_without(b, stretch, err);
+        }
     }
-    qsort(b->samples, b->sample_count, sizeof *b->samples, compare);
+    qsort(b->whole.seconds, b->whole.count, sizeof *b->whole.seconds, compare);
+    qsort(b->without.seconds, b->without.count, sizeof *b->without.seconds, compare);
     return status;
 }
 
@@ -175,19 +223,45 @@ static json_object *describe_operations(const struct bench *b)
     return operations;
 }
 
-static void print_json(const struct bench *b, double median, double gflops)
+static json_object *describe_samples(const struct samples *samples)
+{
+    json_object *ms = json_object_new_object();
+    (void)json_object_object_add(ms, "median", json_object_new_double(1e3 * median_of(samples)));
+    (void)json_object_object_add(ms, "min", json_object_new_double(1e3 * samples->seconds[0]));
+    (void)json_object_object_add(
+        ms, "max", json_object_new_double(1e3 * samples->seconds[samples->count - 1]));
+    return ms;
+}
+
+/* What batch norm and ReLU cost in a step, and what copies of the bytes that they must move would. */
+static double batch_norm_ms(const struct bench *b)
+{
+    return 1e3 * (median_of(&b->whole) - median_of(&b->without));
+}
+
+static double copy_ms(const struct bench *b)
+{
+    return 1e-6 * b->batch_norm_bytes / b->peak_gbytes_per_second;
+}
+
+static json_object *describe_batch_norm(const struct bench *b)
 {
     json_object *o = json_object_new_object();
-    json_object *ms = json_object_new_object();
+    (void)json_object_object_add(o, "ms_per_step_without", describe_samples(&b->without));
+    (void)json_object_object_add(o, "ms", json_object_new_double(batch_norm_ms(b)));
+    (void)json_object_object_add(o, "bytes", json_object_new_int64((int64_t)b->batch_norm_bytes));
+    (void)json_object_object_add(o, "ms_of_copies", json_object_new_double(copy_ms(b)));
+    return o;
+}
+
+static void print_json(const struct bench *b, double gflops)
+{
+    json_object *o = json_object_new_object();
     (void)json_object_object_add(o, "device",
                                  json_object_new_string(b->setup.device->info.name));
     (void)json_object_object_add(o, "platform",
                                  json_object_new_string(b->setup.device->info.platform_name));
-    (void)json_object_object_add(ms, "median", json_object_new_double(1e3 * median));
-    (void)json_object_object_add(ms, "min", json_object_new_double(1e3 * b->samples[0]));
-    (void)json_object_object_add(ms, "max",
-                                 json_object_new_double(1e3 * b->samples[b->sample_count - 1]));
-    (void)json_object_object_add(o, "ms_per_step", ms);
+    (void)json_object_object_add(o, "ms_per_step", describe_samples(&b->whole));
     (void)json_object_object_add(o, "flop_per_step", json_object_new_double(b->flop_per_step));
     (void)json_object_object_add(o, "gflops", json_object_new_double(gflops));
     (void)json_object_object_add(o, "peak_gflops", json_object_new_double(b->peak_gflops));
@@ -204,6 +278,9 @@ static void print_json(const struct bench *b, double median, double gflops)
                                  json_object_new_int64((int64_t)b->planned_bytes));
     (void)json_object_object_add(o, "peak_device_bytes",
                                  json_object_new_int64((int64_t)b->peak_device_bytes));
+    if (b->without.count > 0) {
+        (void)json_object_object_add(o, "batch_norm", describe_batch_norm(b));
+    }
     (void)json_object_object_add(o, "operations", describe_operations(b));
     (void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
     (void)json_object_put(o);
@@ -240,12 +317,14 @@ static void print_operations(const struct bench *b)
     (void)printf("all together %55.3f ms\n", sum);
 }
 
-static void print_text(const struct bench *b, double median, double gflops)
+static void print_text(const struct bench *b, double gflops)
 {
+    double median = median_of(&b->whole);
     (void)printf("device      %s (%s)\n", b->setup.device->info.name,
                  b->setup.device->info.platform_name);
     (void)printf("a step      %.3f ms median, %.3f min, %.3f max; %.0f kernel launches\n", 1e3 * median,
-                 1e3 * b->samples[0], 1e3 * b->samples[b->sample_count - 1], b->launches_per_step);
+                 1e3 * b->whole.seconds[0], 1e3 * b->whole.seconds[b->whole.count - 1],
+                 b->launches_per_step);
     (void)printf("images/s    %.0f\n", (double)b->items / median);
     (void)printf("reading     %.0f decoded images/s per core, by %u threads in training\n",
                  b->read_per_second, b->threads);
@@ -254,6 +333,12 @@ static void print_text(const struct bench *b, double median, double gflops)
                  b->flop_per_step / 1e9, gflops, 100.0 * gflops / b->peak_gflops, b->peak_gflops);
     (void)printf("traffic     %.1f GB/s when all units copy\n", b->peak_gbytes_per_second);
     (void)printf("memory      %.1f MB on the device\n", (double)b->peak_device_bytes / 1e6);
+    if (b->without.count > 0) {
+        (void)printf("batch norm  %.3f ms of a step with ReLU: it takes %.3f ms without; copies of its "
+                     "%.1f MB take %.3f ms\n",
+                     batch_norm_ms(b), 1e3 * median_of(&b->without), b->batch_norm_bytes / 1e6,
+                     copy_ms(b));
+    }
     if (b->operation_count > 0) {
         print_operations(b);
     }
@@ -320,6 +405,12 @@ static wa_status measure_operations(struct bench *b, struct wa_error *err)
 static wa_status run(struct bench *b, struct wa_error *err)
 {
     wa_status status = open_setup(b, false, err);
+    if (status == WA_OK && b->line->without_batch_norm &&
+        wa_session_model(b->setup.session)->is_sequence) {
+        status = wa_fail(err, WA_E_USAGE,
+                         "--without-batch-norm: this network is a recurrence, which has none to leave "
+                         "out; bench it without the option");
+    }
     if (status == WA_OK) {
         status = measure(b, err);
     }
@@ -340,9 +431,8 @@ static wa_status run(struct bench *b, struct wa_error *err)
         status = measure_operations(b, err);
     }
     if (status == WA_OK) {
-        double median = b->samples[b->sample_count / 2];
-        double gflops = b->flop_per_step / median / 1e9;
-        (b->line->json ? print_json : print_text)(b, median, gflops);
+        (b->line->json ? print_json : print_text)(
+            b, b->flop_per_step / median_of(&b->whole) / 1e9);
     }
     return status;
 }

@@ -9,7 +9,7 @@ struct wa_command_line {
     struct wa_setup_request setup;
     const char *out, *profile, *devices, *dir;
     bool resume, quiet, json, list;
-    bool operations; /* of bench */
+    bool operations, without_batch_norm; /* of bench */
     int64_t steps;
     int64_t jobs; /* 0: not given */
     size_t positional_count;

@@ -36,6 +36,9 @@ struct wa_engine {
     uint64_t flop;        /* of the direct algorithms of all products so far */
     uint64_t traffic;     /* bytes that operations so far had to move: operands read, results written once */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
+    /* Normalization and activation are not launched, forward and backward: results are meaningless.
+     * For `bench`, which finds out so what they cost. */
+    bool omits_activations;
     wa_launch_observer *observer;
     void *observer_context;
 };

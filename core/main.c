@@ -24,6 +24,7 @@ enum option_id {
     OPTION_JOBS,
     OPTION_LIST,
     OPTION_OPERATIONS,
+    OPTION_WITHOUT_BATCH_NORM,
     OPTION_DIR,
     OPTION_PLUGIN_PATH,
     OPTION_HELP,
@@ -42,7 +43,7 @@ static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTIO
 static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPTION_OUT, OPTION_RESUME,
                                     OPTION_LIST, 0};
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_OPERATIONS,
-                                    OPTION_PROFILE, OPTION_JSON, 0};
+                                    OPTION_WITHOUT_BATCH_NORM, OPTION_PROFILE, OPTION_JSON, 0};
 static const int score_options[] = {OPTION_OUT, 0};
 static const int data_options[] = {OPTION_DIR, 0};
 static const int list_options[] = {OPTION_JSON, 0};
@@ -68,12 +69,15 @@ static const struct command commands[] = {
      "  --list            print the names of the runs and what they vary, run nothing\n",
      1, 1, sweep_options, wa_command_sweep},
     {"bench",
-     "CONFIG [--set path=value]... [--steps N] [--device SEL] [--operations] [--profile FILE] [--json]",
+     "CONFIG [--set path=value]... [--steps N] [--device SEL] [--operations] "
+     "[--without-batch-norm] [--profile FILE] [--json]",
      "time the steps that `train` would run",
      "  --set path=value  change a value of the config\n"
      "  --steps N         steps to time (default 30)\n"
      "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
      "  --operations      print a table of what each operation of a step takes, too\n"
+     "  --without-batch-norm\n"
+     "                    also time the same steps with batch norm and ReLU left out\n"
      "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
      "  --json            print one JSON object, operations included\n",
      1, 1, bench_options, wa_command_bench},
@@ -112,6 +116,7 @@ static const struct option long_options[] = {
     {"dir", required_argument, NULL, OPTION_DIR},
     {"list", no_argument, NULL, OPTION_LIST},
     {"operations", no_argument, NULL, OPTION_OPERATIONS},
+    {"without-batch-norm", no_argument, NULL, OPTION_WITHOUT_BATCH_NORM},
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -209,6 +214,9 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         break;
     case OPTION_OPERATIONS:
         line->operations = true;
+        break;
+    case OPTION_WITHOUT_BATCH_NORM:
+        line->without_batch_norm = true;
         break;
     case OPTION_LIST:
         line->list = true;

@@ -462,6 +462,9 @@ wa_status wa_operations_activate(struct wa_operations *operations, uint32_t laye
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+    if (operations->engine->omits_activations) {
+        return WA_OK;
+    }
     note_pass(operations, l, is_normalized ? "batch norm forward" : "activation forward",
               values(operations, &l->output) * (keep_h ? 3 : 2));
     return operations->path->activate(operations, layer, weights, z, keep_h, a, a_layout, inverse,
@@ -475,6 +478,9 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+    if (operations->engine->omits_activations) {
+        return WA_OK;
+    }
     uint64_t whole = values(operations, &l->output);
     uint64_t pooled = (uint64_t)l->output.channels * (uint64_t)operations->model->batch;
     note_pass(operations, l, is_normalized ? "batch norm backward" : "activation backward",

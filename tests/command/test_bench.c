@@ -15,6 +15,10 @@
 
 #define BENCH "bench", "tiny.json", "--steps", "2", "--set", "rule.plugin=backprop"
 
+#define RNN                                                                                        \
+    "{'dataset': {'plugin': 'add'}, 'architecture': {'plugin': 'rnn', 'width': 4}, 'batch': 50,"   \
+    " 'rule': {'plugin': 'backprop'}}"
+
 /* tiny.json: 10 items of 8 x 8, two convolutions to 4 channels. */
 enum { BATCH = 10, PLACES = 64, CHANNELS = 4, TAPS = 9 };
 
@@ -138,12 +142,67 @@ static void test_table_and_trace(void **state)
     free(trace);
 }
 
+static void test_without_batch_norm(void **state)
+{
+    struct wa_tested_program *t = *state;
+    assert_int_equal(WA_TESTED_RUN(t, BENCH, "--json"), 0);
+    json_object *plain = bench_json(t);
+    assert_false(json_object_object_get_ex(plain, "batch_norm", NULL));
+    assert_int_equal(WA_TESTED_RUN(t, BENCH, "--json", "--without-batch-norm"), 0);
+    json_object *result = bench_json(t);
+    json_object *cost = member(result, "batch_norm");
+    double without = number(member(cost, "ms_per_step_without"), "median");
+    assert_true(without > 0);
+    assert_true(fabs(number(member(result, "ms_per_step"), "median") - without - number(cost, "ms")) <
+                1e-9);
+    /* forward: z in, h and a out; backward: g (one for all places where it was pooled) and h in, dz out */
+    int first = BATCH * PLACES * CHANNELS;
+    int second = first / 4;
+    int bytes = (int)sizeof(float) * (6 * first + 5 * second + BATCH * CHANNELS);
+    assert_int_equal((int)number(cost, "bytes"), bytes);
+    assert_true(fabs(number(cost, "ms_of_copies") * number(result, "peak_gbytes_per_second") -
+                     1e-6 * bytes) < 1e-9);
+    /* the step that is timed and its operations are whole */
+    assert_int_equal((int)number(result, "launches_per_step"),
+                     (int)number(plain, "launches_per_step"));
+    assert_non_null(find(member(result, "operations"), "conv1", "batch norm forward"));
+    (void)json_object_put(plain);
+    (void)json_object_put(result);
+    wa_tested_write_json(t, "rnn.json", RNN);
+    assert_int_equal(WA_TESTED_RUN(t, "bench", "rnn.json", "--without-batch-norm"), 2);
+    WA_TESTED_EXPECT_ERROR(t, "--without-batch-norm", "recurrence");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--without-batch-norm"), 2);
+}
+
+/* A recurrence's operations are labelled, too: its products have all the arithmetic of a step. */
+static void test_recurrence(void **state)
+{
+    struct wa_tested_program *t = *state;
+    wa_tested_write_json(t, "rnn.json", RNN);
+    assert_int_equal(WA_TESTED_RUN(t, "bench", "rnn.json", "--steps", "1", "--json"), 0);
+    json_object *result = bench_json(t);
+    json_object *operations = member(result, "operations");
+    double flop = 0;
+    for (size_t i = 0; i < json_object_array_length(operations); i++) {
+        json_object *o = json_object_array_get_idx(operations, i);
+        flop += member(o, "gflops") ? number(o, "gflops") * 1e6 * number(o, "ms") : 0;
+    }
+    assert_true(fabs(flop / number(result, "flop_per_step") - 1) < 1e-9);
+    static const char *const products[] = {"forward", "backward data", "weight gradient"};
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        assert_non_null(member(find(operations, "recurrence", products[i]), "gflops"));
+    }
+    (void)json_object_put(result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         WA_COMMAND_TEST(test_operations),
         WA_COMMAND_TEST(test_counts),
         WA_COMMAND_TEST(test_table_and_trace),
+        WA_COMMAND_TEST(test_without_batch_norm),
+        WA_COMMAND_TEST(test_recurrence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
