@@ -322,9 +322,9 @@ static void print_text(const struct bench *b, double gflops)
     double median = median_of(&b->whole);
     (void)printf("device      %s (%s)\n", b->setup.device->info.name,
                  b->setup.device->info.platform_name);
-    (void)printf("a step      %.3f ms median, %.3f min, %.3f max; %.0f kernel launches\n", 1e3 * median,
-                 1e3 * b->whole.seconds[0], 1e3 * b->whole.seconds[b->whole.count - 1],
-                 b->launches_per_step);
+    (void)printf("a step      %.3f ms median, %.3f min, %.3f max; %.0f kernel launches\n",
+                 1e3 * median, 1e3 * b->whole.seconds[0],
+                 1e3 * b->whole.seconds[b->whole.count - 1], b->launches_per_step);
     (void)printf("images/s    %.0f\n", (double)b->items / median);
     (void)printf("reading     %.0f decoded images/s per core, by %u threads in training\n",
                  b->read_per_second, b->threads);
@@ -334,10 +334,10 @@ static void print_text(const struct bench *b, double gflops)
     (void)printf("traffic     %.1f GB/s when all units copy\n", b->peak_gbytes_per_second);
     (void)printf("memory      %.1f MB on the device\n", (double)b->peak_device_bytes / 1e6);
     if (b->without.count > 0) {
-        (void)printf("batch norm  %.3f ms of a step with ReLU: it takes %.3f ms without; copies of its "
-                     "%.1f MB take %.3f ms\n",
-                     batch_norm_ms(b), 1e3 * median_of(&b->without), b->batch_norm_bytes / 1e6,
-                     copy_ms(b));
+        (void)printf(
+            "batch norm  %.3f ms of a step with ReLU: it takes %.3f ms without; copies of its "
+            "%.1f MB take %.3f ms\n",
+            batch_norm_ms(b), 1e3 * median_of(&b->without), b->batch_norm_bytes / 1e6, copy_ms(b));
     }
     if (b->operation_count > 0) {
         print_operations(b);
@@ -407,9 +407,10 @@ static wa_status run(struct bench *b, struct wa_error *err)
     wa_status status = open_setup(b, false, err);
     if (status == WA_OK && b->line->without_batch_norm &&
         wa_session_model(b->setup.session)->is_sequence) {
-        status = wa_fail(err, WA_E_USAGE,
-                         "--without-batch-norm: this network is a recurrence, which has none to leave "
-                         "out; bench it without the option");
+        status =
+            wa_fail(err, WA_E_USAGE,
+                    "--without-batch-norm: this network is a recurrence, which has none to leave "
+                    "out; bench it without the option");
     }
     if (status == WA_OK) {
         status = measure(b, err);
@@ -431,8 +432,7 @@ static wa_status run(struct bench *b, struct wa_error *err)
         status = measure_operations(b, err);
     }
     if (status == WA_OK) {
-        (b->line->json ? print_json : print_text)(
-            b, b->flop_per_step / median_of(&b->whole) / 1e9);
+        (b->line->json ? print_json : print_text)(b, b->flop_per_step / median_of(&b->whole) / 1e9);
     }
     return status;
 }

@@ -22,11 +22,14 @@ struct wa_work {
  * the start of `first` (a marker's end) to the end of `last`, mostly the same; both may be retained. */
 typedef void wa_launch_observer(void *context, const char *kernel, cl_event first, cl_event last);
 
+struct wa_tuning; /* tuning.h */
+
 struct wa_engine {
     struct wa_device *device;
     struct wa_programs *programs;
     enum wa_path path;
     enum wa_convolution_choice convolution; /* auto, unless changed before operations are made */
+    const struct wa_tuning *tuning; /* which algorithms auto means by layer, or NULL: as expected */
     int vector_width;     /* of the CPU kernels: 16, 8 or 4 floats */
     int output_block;     /* output channels that the CPU kernels keep in registers */
     size_t local_bytes;   /* local memory that kernels may use */
@@ -34,7 +37,8 @@ struct wa_engine {
     uint64_t launches;    /* so far */
     struct wa_work work;  /* what the launches to come belong to */
     uint64_t flop;        /* of the direct algorithms of all products so far */
-    uint64_t traffic;     /* bytes that operations so far had to move: operands read, results written once */
+    uint64_t
+        traffic; /* bytes that operations so far had to move: operands read, results written once */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
     /* Normalization and activation are not launched, forward and backward: results are meaningless.
      * For `bench`, which finds out so what they cost. */

@@ -25,6 +25,7 @@ enum option_id {
     OPTION_LIST,
     OPTION_OPERATIONS,
     OPTION_WITHOUT_BATCH_NORM,
+    OPTION_THOROUGH,
     OPTION_DIR,
     OPTION_PLUGIN_PATH,
     OPTION_HELP,
@@ -44,6 +45,7 @@ static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPT
                                     OPTION_LIST, 0};
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_OPERATIONS,
                                     OPTION_WITHOUT_BATCH_NORM, OPTION_PROFILE, OPTION_JSON, 0};
+static const int tune_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_THOROUGH, OPTION_JSON, 0};
 static const int score_options[] = {OPTION_OUT, 0};
 static const int data_options[] = {OPTION_DIR, 0};
 static const int list_options[] = {OPTION_JSON, 0};
@@ -81,6 +83,15 @@ static const struct command commands[] = {
      "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
      "  --json            print one JSON object, operations included\n",
      1, 1, bench_options, wa_command_bench},
+    {"tune", "CONFIG... [--set path=value]... [--device SEL] [--thorough] [--json]",
+     "find the fastest algorithms for the layers of configs on a device",
+     "  CONFIG            its layers are measured, with its size of batch\n"
+     "  --set path=value  change a value of all configs, e.g. --set architecture.width=64\n"
+     "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
+     "  --thorough        measure the blocking of direct algorithms, too\n"
+     "  --json            print one JSON object\n"
+     "Runs use what was found where their config says \"kernels\": {\"tuning\": \"auto\"}.\n",
+     1, SIZE_MAX, tune_options, wa_command_tune},
     {"score", "CONFIG|RUN... [--out DIR]", "alignment scores of runs with \"alignment_pair\"",
      "  CONFIG            {\"sweep\": a sweep's config or directory, \"epochs\": 150 or \"all\",\n"
      "                    \"estimator\": \"exact\" or \"noise\", \"control\": true, \"where\": {..}}\n"
@@ -116,6 +127,7 @@ static const struct option long_options[] = {
     {"dir", required_argument, NULL, OPTION_DIR},
     {"list", no_argument, NULL, OPTION_LIST},
     {"operations", no_argument, NULL, OPTION_OPERATIONS},
+    {"thorough", no_argument, NULL, OPTION_THOROUGH},
     {"without-batch-norm", no_argument, NULL, OPTION_WITHOUT_BATCH_NORM},
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"help", no_argument, NULL, OPTION_HELP},
@@ -214,6 +226,9 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         break;
     case OPTION_OPERATIONS:
         line->operations = true;
+        break;
+    case OPTION_THOROUGH:
+        line->thorough = true;
         break;
     case OPTION_WITHOUT_BATCH_NORM:
         line->without_batch_norm = true;

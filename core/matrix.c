@@ -118,9 +118,8 @@ static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, 
     cl_event last = NULL;
     bool is_observed = matrix->engine->observer != NULL;
     /* CLBlast's event is that of its last kernel: where it began, a marker says. */
-    wa_status status = is_observed
-                           ? WA_CL(err, clEnqueueMarkerWithWaitList(queue, 0, NULL, &first))
-                           : WA_OK;
+    wa_status status =
+        is_observed ? WA_CL(err, clEnqueueMarkerWithWaitList(queue, 0, NULL, &first)) : WA_OK;
     if (status != WA_OK) {
         return status;
     }

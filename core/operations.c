@@ -264,10 +264,9 @@ void wa_operations_destroy(struct wa_operations *operations)
 
 const char *wa_operations_product_name(enum wa_product product)
 {
-    static const char *const names[WA_PRODUCT_COUNT] = {
-        [WA_PRODUCT_FORWARD] = "forward",
-        [WA_PRODUCT_BACKWARD] = "backward data",
-        [WA_PRODUCT_GRADIENT] = "weight gradient"};
+    static const char *const names[WA_PRODUCT_COUNT] = {[WA_PRODUCT_FORWARD] = "forward",
+                                                        [WA_PRODUCT_BACKWARD] = "backward data",
+                                                        [WA_PRODUCT_GRADIENT] = "weight gradient"};
     return names[product];
 }
 
@@ -375,7 +374,8 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     int chunk_columns = is_gpu ? 1 : columns;
     size_t chunks = is_gpu ? (size_t)model->batch * (size_t)columns : 1; /* of a row */
     struct wa_range range = spread(operations, chunks * (size_t)channels * (size_t)rows);
-    uint64_t pixels = (uint64_t)model->batch * (uint64_t)rows * (uint64_t)columns * (uint64_t)channels;
+    uint64_t pixels =
+        (uint64_t)model->batch * (uint64_t)rows * (uint64_t)columns * (uint64_t)channels;
     note_pass(operations, NULL, "load batch",
               pixels + (element == WA_ELEMENT_U8 ? pixels / sizeof(float) : pixels));
     wa_status status = WA_OK;

@@ -11,9 +11,6 @@
 
 struct wa_operations;
 
-/* The products of a layer: each may have algorithms of its own. */
-enum wa_product { WA_PRODUCT_FORWARD, WA_PRODUCT_BACKWARD, WA_PRODUCT_GRADIENT, WA_PRODUCT_COUNT };
-
 /* "forward", "backward data", "weight gradient": as reports call them. */
 const char *wa_operations_product_name(enum wa_product product);
 

@@ -92,6 +92,9 @@ static wa_status make_tables(struct wa_operations *operations, struct wa_error *
             status = wa_cpu_direction_init(
                 operations, direction ? &layer->backward : &layer->forward,
                 wa_operations_arranged_offset(operations, l, direction == 1),
+                wa_tuning_choose(operations->engine, layer,
+                                 direction ? WA_PRODUCT_BACKWARD : WA_PRODUCT_FORWARD)
+                    .gathered_taps,
                 &tables->directions[direction], err);
         }
         if (status == WA_OK) {

@@ -11,7 +11,7 @@ WA_MUST_CHECK wa_status wa_peak_measure(struct wa_engine *engine, double *ret_gf
 
 /* Rate at which all units together copy memory that no cache holds, bytes read and bytes written both
  * counted, in GB/s: the best of a few runs. Takes up to half a GB of the device for a moment. */
-WA_MUST_CHECK wa_status wa_peak_measure_copy(struct wa_engine *engine, double *ret_gbytes_per_second,
-                                             struct wa_error *err);
+WA_MUST_CHECK wa_status wa_peak_measure_copy(struct wa_engine *engine,
+                                             double *ret_gbytes_per_second, struct wa_error *err);
 
 #endif

@@ -313,7 +313,8 @@ static wa_status readout_gradient(struct wa_session *session, const wa_backward 
     const struct wa_model_layer *l = &session->model.layers[READOUT];
     int columns = q->steps * q->lanes;
     note(session, READOUT, wa_operations_product_name(WA_PRODUCT_GRADIENT),
-         l->weight_count + sequence_values(session, q->units) + sequence_values(session, q->outputs));
+         l->weight_count + sequence_values(session, q->units) +
+             sequence_values(session, q->outputs));
     wa_status status = multiply(
         session, q->outputs, q->units, columns, l->scale,
         operand(b->delta->error, 0, columns, false),

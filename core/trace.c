@@ -76,10 +76,10 @@ static wa_status read_times(const struct launch *launch, cl_ulong *ret_start, cl
         launch->first == launch->last ? CL_PROFILING_COMMAND_START : CL_PROFILING_COMMAND_END;
     wa_status status = WA_CL(
         err, clGetEventProfilingInfo(launch->first, began, sizeof *ret_start, ret_start, NULL));
-    return status != WA_OK ? status
-                           : WA_CL(err, clGetEventProfilingInfo(launch->last,
-                                                                CL_PROFILING_COMMAND_END,
-                                                                sizeof *ret_end, ret_end, NULL));
+    return status != WA_OK
+               ? status
+               : WA_CL(err, clGetEventProfilingInfo(launch->last, CL_PROFILING_COMMAND_END,
+                                                    sizeof *ret_end, ret_end, NULL));
 }
 
 static wa_status wait_for_all(struct wa_trace *trace, struct wa_error *err)

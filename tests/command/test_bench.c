@@ -153,8 +153,8 @@ static void test_without_batch_norm(void **state)
     json_object *cost = member(result, "batch_norm");
     double without = number(member(cost, "ms_per_step_without"), "median");
     assert_true(without > 0);
-    assert_true(fabs(number(member(result, "ms_per_step"), "median") - without - number(cost, "ms")) <
-                1e-9);
+    assert_true(fabs(number(member(result, "ms_per_step"), "median") - without -
+                     number(cost, "ms")) < 1e-9);
     /* forward: z in, h and a out; backward: g (one for all places where it was pooled) and h in, dz out */
     int first = BATCH * PLACES * CHANNELS;
     int second = first / 4;
@@ -198,10 +198,8 @@ static void test_recurrence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_COMMAND_TEST(test_operations),
-        WA_COMMAND_TEST(test_counts),
-        WA_COMMAND_TEST(test_table_and_trace),
-        WA_COMMAND_TEST(test_without_batch_norm),
+        WA_COMMAND_TEST(test_operations),      WA_COMMAND_TEST(test_counts),
+        WA_COMMAND_TEST(test_table_and_trace), WA_COMMAND_TEST(test_without_batch_norm),
         WA_COMMAND_TEST(test_recurrence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
