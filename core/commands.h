@@ -9,6 +9,8 @@ struct wa_command_line {
     struct wa_setup_request setup;
     const char *out, *profile, *devices, *dir;
     bool resume, quiet, json, list;
+    bool operations, without_batch_norm; /* of bench */
+    bool thorough;                       /* of tune */
     int64_t steps;
     int64_t jobs; /* 0: not given */
     size_t positional_count;
@@ -21,6 +23,7 @@ typedef wa_status wa_command_run(const struct wa_command_line *line, struct wa_e
 wa_command_run wa_command_sweep;
 wa_command_run wa_command_train;
 wa_command_run wa_command_bench;
+wa_command_run wa_command_tune;
 wa_command_run wa_command_data;
 wa_command_run wa_command_devices;
 wa_command_run wa_command_plugins;

@@ -12,8 +12,8 @@ enum {
 /* How much of a convolution one work-item does: as many channels at a time as keep the gathered
  * lanes in L1, as many outputs as keep their weights in L2 and the accumulators in local memory. */
 static wa_status size_direction(const struct wa_operations *operations,
-                                const struct wa_convolution *c, struct wa_cpu_direction *d,
-                                struct wa_error *err)
+                                const struct wa_convolution *c, int gathered_taps,
+                                struct wa_cpu_direction *d, struct wa_error *err)
 {
     const struct wa_engine *engine = operations->engine;
     size_t block_bytes = (size_t)WA_CPU_BLOCK_VECTORS * (size_t)engine->vector_width * sizeof(float);
@@ -23,7 +23,8 @@ static wa_status size_direction(const struct wa_operations *operations,
     }
     int outputs = engine->output_block;
     size_t block = (size_t)outputs * block_bytes;
-    int gathered = MAX_GATHERED_TAPS > most_taps ? MAX_GATHERED_TAPS : most_taps;
+    int wanted = gathered_taps > 0 ? gathered_taps : MAX_GATHERED_TAPS;
+    int gathered = wanted > most_taps ? wanted : most_taps;
     if (c->in_channels * most_taps <= 2 * gathered) {
         gathered = c->in_channels * most_taps; /* one round: nothing is kept between rounds */
     }
@@ -56,13 +57,14 @@ static wa_status size_direction(const struct wa_operations *operations,
 
 wa_status wa_cpu_direction_init(struct wa_operations *operations,
                                 const struct wa_convolution *convolution, size_t arranged_offset,
-                                struct wa_cpu_direction *ret_direction, struct wa_error *err)
+                                int gathered_taps, struct wa_cpu_direction *ret_direction,
+                                struct wa_error *err)
 {
     struct wa_engine *engine = operations->engine;
     const struct wa_convolution *c = convolution;
     struct wa_cpu_direction *d = ret_direction;
     struct wa_blocking block = operations->path->blocking(engine);
-    wa_status status = size_direction(operations, c, d, err);
+    wa_status status = size_direction(operations, c, gathered_taps, d, err);
     if (status != WA_OK) {
         return status;
     }

@@ -257,10 +257,18 @@ wa_status wa_engine_launch(struct wa_engine *engine, cl_kernel kernel, const str
     if (engine->observer) {
         char name[128];
         kernel_name(kernel, name, sizeof name);
-        engine->observer(engine->observer_context, name, event);
+        engine->observer(engine->observer_context, name, event, event);
         (void)clReleaseEvent(event);
     }
     return WA_OK;
+}
+
+void wa_engine_note_work(struct wa_engine *engine, const struct wa_work *work, uint64_t flop,
+                         uint64_t bytes)
+{
+    engine->work = *work;
+    engine->flop += flop;
+    engine->traffic += bytes;
 }
 
 wa_status wa_engine_finish(struct wa_engine *engine, struct wa_error *err)

@@ -12,21 +12,37 @@ enum wa_convolution_choice { WA_CONVOLUTION_AUTO = 0, WA_CONVOLUTION_DIRECT, WA_
 
 enum wa_path { WA_PATH_CPU = 1, WA_PATH_GPU = 2 };
 
-/* Called with each launch of a profiled engine; the event may be retained. */
-typedef void wa_launch_observer(void *context, const char *kernel, cl_event event);
+/* What launches belong to: an operation on a layer (NULL: on none in particular), computed by an
+ * algorithm (NULL: there is but one). All three are texts that stay. */
+struct wa_work {
+    const char *layer, *operation, *algorithm;
+};
+
+/* Called with each launch of an engine whose device was opened with profiling. The launch took from
+ * the start of `first` (a marker's end) to the end of `last`, mostly the same; both may be retained. */
+typedef void wa_launch_observer(void *context, const char *kernel, cl_event first, cl_event last);
+
+struct wa_tuning; /* tuning.h */
 
 struct wa_engine {
     struct wa_device *device;
     struct wa_programs *programs;
     enum wa_path path;
     enum wa_convolution_choice convolution; /* auto, unless changed before operations are made */
+    const struct wa_tuning *tuning; /* which algorithms auto means by layer, or NULL: as expected */
     int vector_width;     /* of the CPU kernels: 16, 8 or 4 floats */
     int output_block;     /* output channels that the CPU kernels keep in registers */
     size_t local_bytes;   /* local memory that kernels may use */
     size_t group_items;   /* work-items in a group of the GPU kernels at most: a power of two */
     uint64_t launches;    /* so far */
+    struct wa_work work;  /* what the launches to come belong to */
     uint64_t flop;        /* of the direct algorithms of all products so far */
+    uint64_t
+        traffic; /* bytes that operations so far had to move: operands read, results written once */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
+    /* Normalization and activation are not launched, forward and backward: results are meaningless.
+     * For `bench`, which finds out so what they cost. */
+    bool omits_activations;
     wa_launch_observer *observer;
     void *observer_context;
 };
@@ -78,6 +94,11 @@ struct wa_range {
 WA_MUST_CHECK wa_status wa_engine_launch(struct wa_engine *engine, cl_kernel kernel,
                                          const struct wa_range *range, struct wa_error *err,
                                          const char *types, ...);
+
+/* Says what the launches to come belong to, and counts what it takes: operations of the direct
+ * algorithm, and bytes with each operand read and each result written once. */
+void wa_engine_note_work(struct wa_engine *engine, const struct wa_work *work, uint64_t flop,
+                         uint64_t bytes);
 
 /* Waits for all that was enqueued; failures of earlier launches surface here. */
 WA_MUST_CHECK wa_status wa_engine_finish(struct wa_engine *engine, struct wa_error *err);

@@ -510,3 +510,14 @@ wa_status wa_file_keep_lines(const char *path, wa_file_line_visitor *visit, void
     (void)fclose(file);
     return status;
 }
+
+char *wa_file_cache_path(const char *name)
+{
+    const char *cache = getenv("XDG_CACHE_HOME");
+    const char *home = getenv("HOME");
+    char path[4096];
+    int n = cache && *cache == '/' ? snprintf(path, sizeof path, "%s/walign/%s", cache, name)
+            : home && *home        ? snprintf(path, sizeof path, "%s/.cache/walign/%s", home, name)
+                                   : -1;
+    return n > 0 && (size_t)n < sizeof path ? strdup(path) : NULL;
+}

@@ -51,6 +51,10 @@ WA_MUST_CHECK wa_status wa_file_write_atomic(const char *path, const void *data,
 /* Makes a folder and those above it that are missing; one that is there is fine. */
 WA_MUST_CHECK wa_status wa_files_make_folders(const char *path, mode_t mode, struct wa_error *err);
 
+/* "$XDG_CACHE_HOME/walign/<name>" (by default ~/.cache/walign/<name>), which need not be there; the
+ * caller frees it. NULL: neither variable names a folder, or no memory. */
+char *wa_file_cache_path(const char *name);
+
 /* Removes what writers that were killed left in a folder. Only for a folder that no other process
  * writes to; failures are ignored, such a file does no harm. */
 void wa_files_remove_temporaries(const char *folder);

@@ -23,6 +23,9 @@ enum option_id {
     OPTION_DEVICES,
     OPTION_JOBS,
     OPTION_LIST,
+    OPTION_OPERATIONS,
+    OPTION_WITHOUT_BATCH_NORM,
+    OPTION_THOROUGH,
     OPTION_DIR,
     OPTION_PLUGIN_PATH,
     OPTION_HELP,
@@ -40,7 +43,9 @@ static const int train_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_OUT, OPTIO
                                     OPTION_PATHS_FROM, 0};
 static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPTION_OUT, OPTION_RESUME,
                                     OPTION_LIST, 0};
-static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_PROFILE, OPTION_JSON, 0};
+static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_OPERATIONS,
+                                    OPTION_WITHOUT_BATCH_NORM, OPTION_PROFILE, OPTION_JSON, 0};
+static const int tune_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_THOROUGH, OPTION_JSON, 0};
 static const int score_options[] = {OPTION_OUT, 0};
 static const int data_options[] = {OPTION_DIR, 0};
 static const int list_options[] = {OPTION_JSON, 0};
@@ -65,14 +70,28 @@ static const struct command commands[] = {
      "  --resume          run only what is missing or unfinished\n"
      "  --list            print the names of the runs and what they vary, run nothing\n",
      1, 1, sweep_options, wa_command_sweep},
-    {"bench", "CONFIG [--set path=value]... [--steps N] [--device SEL] [--profile FILE] [--json]",
+    {"bench",
+     "CONFIG [--set path=value]... [--steps N] [--device SEL] [--operations] "
+     "[--without-batch-norm] [--profile FILE] [--json]",
      "time the steps that `train` would run",
      "  --set path=value  change a value of the config\n"
      "  --steps N         steps to time (default 30)\n"
      "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
+     "  --operations      print a table of what each operation of a step takes, too\n"
+     "  --without-batch-norm\n"
+     "                    also time the same steps with batch norm and ReLU left out\n"
      "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
-     "  --json            print one JSON object\n",
+     "  --json            print one JSON object, operations included\n",
      1, 1, bench_options, wa_command_bench},
+    {"tune", "CONFIG... [--set path=value]... [--device SEL] [--thorough] [--json]",
+     "find the fastest algorithms for the layers of configs on a device",
+     "  CONFIG            its layers are measured, with its size of batch\n"
+     "  --set path=value  change a value of all configs, e.g. --set architecture.width=64\n"
+     "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
+     "  --thorough        measure the blocking of direct algorithms, too\n"
+     "  --json            print one JSON object\n"
+     "Runs use what was found where their config says \"kernels\": {\"tuning\": \"auto\"}.\n",
+     1, SIZE_MAX, tune_options, wa_command_tune},
     {"score", "CONFIG|RUN... [--out DIR]", "alignment scores of runs with \"alignment_pair\"",
      "  CONFIG            {\"sweep\": a sweep's config or directory, \"epochs\": 150 or \"all\",\n"
      "                    \"estimator\": \"exact\" or \"noise\", \"control\": true, \"where\": {..}}\n"
@@ -107,6 +126,9 @@ static const struct option long_options[] = {
     {"jobs", required_argument, NULL, OPTION_JOBS},
     {"dir", required_argument, NULL, OPTION_DIR},
     {"list", no_argument, NULL, OPTION_LIST},
+    {"operations", no_argument, NULL, OPTION_OPERATIONS},
+    {"thorough", no_argument, NULL, OPTION_THOROUGH},
+    {"without-batch-norm", no_argument, NULL, OPTION_WITHOUT_BATCH_NORM},
     {"plugin-path", required_argument, NULL, OPTION_PLUGIN_PATH},
     {"help", no_argument, NULL, OPTION_HELP},
     {"version", no_argument, NULL, OPTION_VERSION},
@@ -201,6 +223,15 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         break;
     case OPTION_DIR:
         line->dir = argument;
+        break;
+    case OPTION_OPERATIONS:
+        line->operations = true;
+        break;
+    case OPTION_THOROUGH:
+        line->thorough = true;
+        break;
+    case OPTION_WITHOUT_BATCH_NORM:
+        line->without_batch_norm = true;
         break;
     case OPTION_LIST:
         line->list = true;

@@ -113,11 +113,30 @@ static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, 
                                  const struct wa_matrix_operand *b, float beta,
                                  const struct wa_matrix_operand *c, struct wa_error *err)
 {
+    cl_command_queue queue = matrix->engine->device->queue;
+    cl_event first = NULL;
+    cl_event last = NULL;
+    bool is_observed = matrix->engine->observer != NULL;
+    /* CLBlast's event is that of its last kernel: where it began, a marker says. */
+    wa_status status =
+        is_observed ? WA_CL(err, clEnqueueMarkerWithWaitList(queue, 0, NULL, &first)) : WA_OK;
+    if (status != WA_OK) {
+        return status;
+    }
     CLBlastStatusCode code = CLBlastSgemm(
         CLBlastLayoutRowMajor, a->transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
         b->transposed ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)m, (size_t)n, (size_t)k,
         alpha, a->memory, a->offset, (size_t)a->row, b->memory, b->offset, (size_t)b->row, beta,
-        c->memory, c->offset, (size_t)c->row, &matrix->engine->device->queue, NULL);
+        c->memory, c->offset, (size_t)c->row, &queue, is_observed ? &last : NULL);
+    if (code == CLBlastSuccess && is_observed) {
+        matrix->engine->observer(matrix->engine->observer_context, "CLBlastSgemm", first, last);
+    }
+    if (first) {
+        (void)clReleaseEvent(first);
+    }
+    if (last) {
+        (void)clReleaseEvent(last);
+    }
     if (code != CLBlastSuccess) {
         return wa_fail(err, WA_E_DEVICE, "CLBlast: product %d x %d x %d failed with code %d", m, n,
                        k, (int)code);

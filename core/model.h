@@ -45,6 +45,9 @@ struct wa_convolution {
 enum wa_tensor_kind { WA_TENSOR_INPUT_WEIGHT, WA_TENSOR_WEIGHT, WA_TENSOR_BIAS,
                       WA_TENSOR_INITIAL_STATE, WA_TENSOR_KINDS };
 
+/* The products of a layer: each may have algorithms of its own. */
+enum wa_product { WA_PRODUCT_FORWARD, WA_PRODUCT_BACKWARD, WA_PRODUCT_GRADIENT, WA_PRODUCT_COUNT };
+
 struct wa_model_layer {
     struct wa_layer shape;
     char name[WA_MODEL_NAME];

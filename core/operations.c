@@ -260,6 +260,54 @@ void wa_operations_destroy(struct wa_operations *operations)
     free(operations);
 }
 
+/* ---- What an operation takes ---------------------------------------------------------------- */
+
+const char *wa_operations_product_name(enum wa_product product)
+{
+    static const char *const names[WA_PRODUCT_COUNT] = {[WA_PRODUCT_FORWARD] = "forward",
+                                                        [WA_PRODUCT_BACKWARD] = "backward data",
+                                                        [WA_PRODUCT_GRADIENT] = "weight gradient"};
+    return names[product];
+}
+
+const char *wa_operations_algorithm(const struct wa_operations *operations, uint32_t layer,
+                                    enum wa_product product)
+{
+    return operations->model->layers[layer].is_dense
+               ? "matrix product"
+               : operations->path->algorithm(operations, layer, product);
+}
+
+/* Values of a tensor that count: without borders and lanes past the batch. */
+static uint64_t values(const struct wa_operations *operations, const struct wa_layout *layout)
+{
+    return (uint64_t)layout->channels * (uint64_t)layout->rows * (uint64_t)layout->columns *
+           (uint64_t)operations->model->batch;
+}
+
+/* Two for each multiply-add of the direct algorithm: every product of a layer has as many; each of
+ * its three tensors is read or written once. */
+static void note_product(struct wa_operations *operations, uint32_t layer, enum wa_product product)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    const struct wa_work work = {l->name, wa_operations_product_name(product),
+                                 wa_operations_algorithm(operations, layer, product)};
+    uint64_t tensors =
+        l->weight_count + values(operations, &l->input) + values(operations, &l->output);
+    wa_engine_note_work(operations->engine, &work,
+                        (uint64_t)2 * (uint64_t)operations->model->batch * l->weight_count *
+                            (uint64_t)l->output.rows * (uint64_t)l->output.columns,
+                        tensors * sizeof(float));
+}
+
+/* What moves values and computes next to nothing. `layer` NULL: it is of none in particular. */
+static void note_pass(struct wa_operations *operations, const struct wa_model_layer *layer,
+                      const char *operation, uint64_t floats)
+{
+    const struct wa_work work = {layer ? layer->name : NULL, operation, NULL};
+    wa_engine_note_work(operations->engine, &work, 0, floats * sizeof(float));
+}
+
 /* ---- Operations ----------------------------------------------------------------------------- */
 
 struct wa_matrix *wa_operations_matrix(struct wa_operations *operations)
@@ -291,6 +339,12 @@ wa_status wa_operations_arrange(struct wa_operations *operations, cl_mem weights
     if (a->items == 0) {
         return WA_OK; /* no convolutions */
     }
+    uint64_t weights_count = 0;
+    for (uint32_t l = 0; l < operations->model->layer_count; l++) {
+        const struct wa_model_layer *layer = &operations->model->layers[l];
+        weights_count += layer->is_dense ? 0 : layer->weight_count;
+    }
+    note_pass(operations, NULL, "arrange weights", 2 * weights_count);
     bool is_gpu = operations->engine->path == WA_PATH_GPU;
     int chunks = is_gpu ? a->columns : 1;
     struct wa_range range = spread(operations, a->items * (size_t)chunks);
@@ -320,6 +374,10 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     int chunk_columns = is_gpu ? 1 : columns;
     size_t chunks = is_gpu ? (size_t)model->batch * (size_t)columns : 1; /* of a row */
     struct wa_range range = spread(operations, chunks * (size_t)channels * (size_t)rows);
+    uint64_t pixels =
+        (uint64_t)model->batch * (uint64_t)rows * (uint64_t)columns * (uint64_t)channels;
+    note_pass(operations, NULL, "load batch",
+              pixels + (element == WA_ELEMENT_U8 ? pixels / sizeof(float) : pixels));
     wa_status status = WA_OK;
     if (element == WA_ELEMENT_U8) {
         status = wa_engine_launch(operations->engine, operations->load_bytes, &range, err,
@@ -336,18 +394,11 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
                : status;
 }
 
-/* Two for each multiply-add of the direct algorithm: every pass over a layer has as many. */
-static void count_flop(struct wa_operations *operations, const struct wa_model_layer *l)
-{
-    operations->engine->flop += (uint64_t)2 * (uint64_t)operations->model->batch * l->weight_count *
-                                (uint64_t)l->output.rows * (uint64_t)l->output.columns;
-}
-
 wa_status wa_operations_forward(struct wa_operations *operations, uint32_t layer, cl_mem weights,
                                 cl_mem arranged, cl_mem x, cl_mem z, struct wa_error *err)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
-    count_flop(operations, l);
+    note_product(operations, layer, WA_PRODUCT_FORWARD);
     if (!l->is_dense) {
         return operations->path->convolve(operations, layer, false, arranged, x, z, err);
     }
@@ -363,7 +414,7 @@ wa_status wa_operations_backward(struct wa_operations *operations, uint32_t laye
                                  cl_mem arranged, cl_mem dz, cl_mem g, struct wa_error *err)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
-    count_flop(operations, l);
+    note_product(operations, layer, WA_PRODUCT_BACKWARD);
     if (!l->is_dense) {
         return operations->path->convolve(operations, layer, true, arranged, dz, g, err);
     }
@@ -399,7 +450,7 @@ wa_status wa_operations_weight_gradient(struct wa_operations *operations, uint32
                                         cl_mem dz, cl_mem gradients, struct wa_error *err)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
-    count_flop(operations, l);
+    note_product(operations, layer, WA_PRODUCT_GRADIENT);
     return l->is_dense
                ? dense_gradient(operations, l, x, dz, gradients, err)
                : operations->path->weight_gradient(operations, layer, x, dz, gradients, err);
@@ -409,6 +460,13 @@ wa_status wa_operations_activate(struct wa_operations *operations, uint32_t laye
                                  cl_mem z, bool keep_h, cl_mem a, const struct wa_layout *a_layout,
                                  cl_mem inverse, struct wa_error *err)
 {
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+    if (operations->engine->omits_activations) {
+        return WA_OK;
+    }
+    note_pass(operations, l, is_normalized ? "batch norm forward" : "activation forward",
+              values(operations, &l->output) * (keep_h ? 3 : 2));
     return operations->path->activate(operations, layer, weights, z, keep_h, a, a_layout, inverse,
                                       err);
 }
@@ -418,6 +476,15 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
                                           cl_mem slope_h, cl_mem inverse, cl_mem dz,
                                           struct wa_error *err)
 {
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+    if (operations->engine->omits_activations) {
+        return WA_OK;
+    }
+    uint64_t whole = values(operations, &l->output);
+    uint64_t pooled = (uint64_t)l->output.channels * (uint64_t)operations->model->batch;
+    note_pass(operations, l, is_normalized ? "batch norm backward" : "activation backward",
+              (source.is_pooled ? pooled : whole) + whole * (slope_h == h ? 2 : 3));
     return operations->path->activate_backward(operations, layer, source, h, slope_h, inverse, dz,
                                                err);
 }
@@ -425,6 +492,10 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
 wa_status wa_operations_pool(struct wa_operations *operations, uint32_t layer, cl_mem a,
                              const struct wa_layout *a_layout, cl_mem pooled, struct wa_error *err)
 {
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    note_pass(operations, l, "pool",
+              values(operations, &l->output) +
+                  (uint64_t)l->output.channels * (uint64_t)operations->model->batch);
     return operations->path->pool(operations, layer, a, a_layout, pooled, err);
 }
 
@@ -435,6 +506,7 @@ wa_status wa_operations_output_error(struct wa_operations *operations,
     const struct wa_model_layer *top = &model->layers[model->layer_count - 1];
     size_t group = operations->group_items;
     struct wa_range range = {1, {group}, {group}};
+    note_pass(operations, top, "output error", 2 * values(operations, &top->output));
     return wa_engine_launch(operations->engine, operations->output_error, &range, err,
                             "mmmmmmiiiifil", arguments->outputs, arguments->labels,
                             arguments->weights, arguments->error, arguments->results,
@@ -443,13 +515,18 @@ wa_status wa_operations_output_error(struct wa_operations *operations,
                             arguments->slot, group * 2 * sizeof(float));
 }
 
-wa_status wa_operations_feed_back(struct wa_operations *operations, cl_mem feedback, int rows,
-                                  cl_mem error, cl_mem g, struct wa_error *err)
+wa_status wa_operations_feed_back(struct wa_operations *operations, uint32_t layer, cl_mem feedback,
+                                  int rows, cl_mem error, cl_mem g, struct wa_error *err)
 {
     const struct wa_model *model = operations->model;
+    const struct wa_model_layer *layer_fed = &model->layers[layer];
     int lanes = model->lanes;
-    operations->engine->flop +=
-        (uint64_t)2 * (uint64_t)model->batch * (uint64_t)rows * (uint64_t)model->classes;
+    const struct wa_work work = {layer_fed->name, "direct feedback", "matrix product"};
+    uint64_t batch = (uint64_t)model->batch;
+    uint64_t classes = (uint64_t)model->classes;
+    uint64_t count = (uint64_t)rows;
+    wa_engine_note_work(operations->engine, &work, 2 * batch * count * classes,
+                        (count * classes + batch * classes + count * batch) * sizeof(float));
     return wa_matrix_product(&operations->matrix, rows, lanes, model->classes, 1.0f,
                              (struct wa_matrix_operand){feedback, 0, model->classes, false},
                              (struct wa_matrix_operand){error, 0, lanes, false}, 0.0f,

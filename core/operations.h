@@ -11,6 +11,13 @@
 
 struct wa_operations;
 
+/* "forward", "backward data", "weight gradient": as reports call them. */
+const char *wa_operations_product_name(enum wa_product product);
+
+/* What computes a product of a layer: "direct", "winograd", "matrix product". */
+const char *wa_operations_algorithm(const struct wa_operations *operations, uint32_t layer,
+                                    enum wa_product product);
+
 /* Blocking of the engine's kernels, for wa_model_init. */
 struct wa_blocking wa_operations_blocking(const struct wa_engine *engine);
 
@@ -90,9 +97,9 @@ WA_MUST_CHECK wa_status wa_operations_output_error(struct wa_operations *operati
                                                    const struct wa_output_error *arguments,
                                                    struct wa_error *err);
 
-/* g = B error: direct feedback [row of g][class] times error [class][lane]. */
-WA_MUST_CHECK wa_status wa_operations_feed_back(struct wa_operations *operations, cl_mem feedback,
-                                                int rows, cl_mem error, cl_mem g,
+/* g = B error at a layer's output: direct feedback [row of g][class] times error [class][lane]. */
+WA_MUST_CHECK wa_status wa_operations_feed_back(struct wa_operations *operations, uint32_t layer,
+                                                cl_mem feedback, int rows, cl_mem error, cl_mem g,
                                                 struct wa_error *err);
 
 /* The specs of all programs that wa_operations_create will ask for, to build them side by side

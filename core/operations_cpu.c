@@ -92,6 +92,9 @@ static wa_status make_tables(struct wa_operations *operations, struct wa_error *
             status = wa_cpu_direction_init(
                 operations, direction ? &layer->backward : &layer->forward,
                 wa_operations_arranged_offset(operations, l, direction == 1),
+                wa_tuning_choose(operations->engine, layer,
+                                 direction ? WA_PRODUCT_BACKWARD : WA_PRODUCT_FORWARD)
+                    .gathered_taps,
                 &tables->directions[direction], err);
         }
         if (status == WA_OK) {
@@ -158,6 +161,16 @@ static void destroy(struct wa_operations *operations)
     wa_engine_release(engine, state->bias_partial);
     free(state->layers);
     free(state);
+}
+
+static const char *algorithm(const struct wa_operations *operations, uint32_t layer,
+                             enum wa_product product)
+{
+    const struct wa_cpu_layer *l = &operations->state->layers[layer];
+    bool is_winograd = product == WA_PRODUCT_GRADIENT
+                           ? l->winograd_gradient.is_used
+                           : l->winograd[product == WA_PRODUCT_BACKWARD].is_used;
+    return is_winograd ? "winograd" : "direct";
 }
 
 static wa_status convolve(struct wa_operations *operations, uint32_t layer, bool is_backward,
@@ -235,6 +248,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .programs = list_programs,
     .create = create,
     .destroy = destroy,
+    .algorithm = algorithm,
     .convolve = convolve,
     .weight_gradient = weight_gradient,
     .activate = activate,

@@ -3,6 +3,7 @@
 #define WALIGN_CORE_OPERATIONS_CPU_H
 
 #include "operations_private.h"
+#include "tuning.h"
 
 enum { WA_CPU_BLOCK_VECTORS = 3 }; /* vectors of lanes in a block of the convolution */
 
@@ -69,10 +70,10 @@ struct wa_path_state {
     int map_count;
 };
 
-/* convolution_cpu.c */
+/* convolution_cpu.c; gathered_taps: of the tuning, 0 for the default */
 WA_MUST_CHECK wa_status wa_cpu_direction_init(struct wa_operations *operations,
                                               const struct wa_convolution *convolution,
-                                              size_t arranged_offset,
+                                              size_t arranged_offset, int gathered_taps,
                                               struct wa_cpu_direction *ret_direction,
                                               struct wa_error *err);
 void wa_cpu_direction_finish(struct wa_engine *engine, struct wa_cpu_direction *direction);

@@ -514,11 +514,21 @@ static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a
                             a_layout->plane, a_layout->row);
 }
 
+static const char *algorithm(const struct wa_operations *operations, uint32_t layer,
+                             enum wa_product product)
+{
+    (void)operations;
+    (void)layer;
+    (void)product;
+    return "direct";
+}
+
 const struct wa_operations_path wa_operations_gpu_path = {
     .blocking = blocking,
     .programs = list_programs,
     .create = create,
     .destroy = destroy,
+    .algorithm = algorithm,
     .convolve = convolve,
     .weight_gradient = weight_gradient,
     .activate = activate,

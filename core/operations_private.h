@@ -32,6 +32,9 @@ struct wa_operations_path {
     WA_MUST_CHECK wa_status (*convolve)(struct wa_operations *operations, uint32_t layer,
                                         bool is_backward, cl_mem arranged, cl_mem x, cl_mem y,
                                         struct wa_error *err);
+    /* What computes a product of a layer that is not dense; as wa_operations_algorithm. */
+    const char *(*algorithm)(const struct wa_operations *operations, uint32_t layer,
+                             enum wa_product product);
     /* The rest are the public operations of these names. */
     WA_MUST_CHECK wa_status (*weight_gradient)(struct wa_operations *operations, uint32_t layer,
                                                cl_mem x, cl_mem dz, cl_mem gradients,

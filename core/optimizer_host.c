@@ -167,6 +167,11 @@ static wa_status launch(struct wa_session *session, size_t first, size_t count, 
         types[8 + i] = 'f';
         s[i] = scalars[i];
     }
+    /* Gradients are read; parameters and the optimizer's state are read and written. */
+    const struct wa_work work = {NULL, "update", NULL};
+    wa_engine_note_work(engine, &work, 0,
+                        (uint64_t)count * sizeof(float) *
+                            (3 + 2 * (uint64_t)optimizer->state_count));
     return wa_engine_launch(engine, optimizer->kernel, &range, session->err, types,
                             session->trained->memory, session->gradients, optimizer->state,
                             session->halted, (int)first, (int)count, (int)chunk,

@@ -299,20 +299,16 @@ static cl_program load_entry(const struct wa_programs *programs, const char *key
 
 static char *cache_folder(void)
 {
-    const char *cache = getenv("XDG_CACHE_HOME");
-    const char *home = getenv("HOME");
-    char folder[4096];
-    int n = cache && *cache == '/' ? snprintf(folder, sizeof folder, "%s/walign/kernels", cache)
-            : home && *home        ? snprintf(folder, sizeof folder, "%s/.cache/walign/kernels", home)
-                                   : -1;
+    char *folder = wa_file_cache_path("kernels");
     struct wa_error ignored = {0};
-    if (n < 0 || (size_t)n >= sizeof folder ||
-        wa_files_make_folders(folder, 0700, &ignored) != WA_OK || access(folder, W_OK | X_OK) != 0) {
+    if (!folder || wa_files_make_folders(folder, 0700, &ignored) != WA_OK ||
+        access(folder, W_OK | X_OK) != 0) {
         wa_log(WA_LOG_WARNING, "no kernel cache (%s), ignoring: programs are built at each start",
                ignored.status != WA_OK ? ignored.message : "set XDG_CACHE_HOME to a writable folder");
+        free(folder);
         return NULL;
     }
-    return strdup(folder);
+    return folder;
 }
 
 /* PoCL's clBuildProgram stops at an intermediate form: kernels are compiled when they are launched, for

@@ -507,9 +507,10 @@ static wa_status feed_back(const wa_rule_host *host, const wa_feedback *feedback
     }
     const struct wa_layout *out = &session->model.layers[layer].output;
     int places = feedback->is_pooled ? 1 : out->rows * out->columns;
-    return wa_operations_feed_back(session->operations, feedback->memory[layer],
+    return wa_operations_feed_back(session->operations, layer, feedback->memory[layer],
                                    out->channels * places, session->error_delta->error,
-                                   feedback->is_pooled ? delta->pooled : delta->whole, session->err);
+                                   feedback->is_pooled ? delta->pooled : delta->whole,
+                                   session->err);
 }
 
 void wa_rule_host_init(struct wa_session *session)

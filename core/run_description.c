@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "module.h"
+#include "operations.h"
 #include "sha256.h"
 #include "version.h"
 
@@ -99,6 +100,26 @@ static json_object *describe_layers(const struct wa_setup *setup)
     return layers;
 }
 
+/* What computes each product, by layer. Different algorithms give different last bits. */
+static json_object *describe_products(const struct wa_setup *setup)
+{
+    const struct wa_model *model = wa_session_model(setup->session);
+    json_object *products = json_object_new_object();
+    for (uint32_t l = 0; l < model->layer_count && !model->is_sequence; l++) {
+        const struct wa_model_layer *layer = &model->layers[l];
+        json_object *o = json_object_new_object();
+        for (int p = 0; p < WA_PRODUCT_COUNT; p++) {
+            enum wa_product product = (enum wa_product)p;
+            struct wa_choice choice = wa_tuning_choose(&setup->engine, layer, product);
+            char text[WA_CHOICE_BYTES];
+            wa_tuning_describe(wa_session_algorithm(setup->session, l, product), &choice, text);
+            add_text(o, wa_operations_product_name(product), text);
+        }
+        (void)json_object_object_add(products, layer->name, o);
+    }
+    return products;
+}
+
 wa_status wa_run_description_make(const struct wa_setup *setup, json_object **ret_run,
                                   struct wa_error *err)
 {
@@ -127,6 +148,7 @@ wa_status wa_run_description_make(const struct wa_setup *setup, json_object **re
     status = describe_plugins(setup, plugins, err);
     (void)json_object_object_add(run, "plugins", plugins);
     (void)json_object_object_add(run, "layers", describe_layers(setup));
+    (void)json_object_object_add(run, "products", describe_products(setup));
     add_count(run, "parameters", wa_session_model(setup->session)->parameter_count);
     add_count(run, "peak_device_bytes", setup->engine.peak_bytes);
     free(canonical);
@@ -138,11 +160,50 @@ wa_status wa_run_description_make(const struct wa_setup *setup, json_object **re
     return WA_OK;
 }
 
+static bool was_tuned(const json_object *run)
+{
+    json_object *config = NULL;
+    json_object *kernels = NULL;
+    json_object *tuning = NULL;
+    return json_object_object_get_ex(run, "config", &config) &&
+           json_object_object_get_ex(config, "kernels", &kernels) &&
+           json_object_object_get_ex(kernels, "tuning", &tuning) &&
+           strcmp(json_object_get_string(tuning), "auto") == 0;
+}
+
+/* A tuned run goes on as it was tuned when it began, or not at all: its last bits would differ. */
+static wa_status check_products(const json_object *run, const struct wa_setup *setup,
+                                struct wa_error *err)
+{
+    json_object *then = NULL;
+    bool is_tuned = strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") == 0;
+    if ((!is_tuned && !was_tuned(run)) || !json_object_object_get_ex(run, "products", &then)) {
+        return WA_OK;
+    }
+    json_object *now = describe_products(setup);
+    char *differences = NULL;
+    wa_status status =
+        wa_config_differences(json_object_to_json_string(then), json_object_to_json_string(now),
+                              NULL, 0, &differences, err);
+    if (status == WA_OK && *differences) {
+        status =
+            wa_fail(err, WA_E_USAGE,
+                    "the tuning differs from that of the run to be resumed: %s; resume it with the "
+                    "device and the tuning that it began with, or start another run with --out",
+                    differences);
+    }
+    (void)json_object_put(now);
+    free(differences);
+    return status;
+}
+
 wa_status wa_run_description_check(const json_object *run, const struct wa_setup *setup,
                                    struct wa_error *err)
 {
-    /* A longer run continues a shorter one; how often is written changes nothing that is computed. */
-    static const char *const ignored[] = {"epochs", "checkpoint_every", "keep_every"};
+    /* A longer run continues a shorter one; how often is written changes nothing that is computed; and
+     * of tuning only what comes out of it counts. */
+    static const char *const ignored[] = {"epochs", "checkpoint_every", "keep_every",
+                                          "kernels.tuning"};
     json_object *config = NULL;
     if (!json_object_object_get_ex(run, "config", &config)) {
         return wa_fail(err, WA_E_DATA, "run.json has no \"config\": the run cannot be resumed");
@@ -162,7 +223,7 @@ wa_status wa_run_description_check(const json_object *run, const struct wa_setup
     }
     free(now);
     free(differences);
-    return status;
+    return status == WA_OK ? check_products(run, setup, err) : status;
 }
 
 /* ---- The default directory ------------------------------------------------------------------ */

@@ -173,6 +173,20 @@ static wa_status multiply(struct wa_session *session, int m, int n, int k, float
                              c, session->err);
 }
 
+/* Values of a tensor that has as many as `units` at each step of each item. */
+static uint64_t sequence_values(const struct wa_session *session, int units)
+{
+    const struct wa_sequence *q = session->sequence;
+    return (uint64_t)units * (uint64_t)q->steps * (uint64_t)q->batch;
+}
+
+/* What the launches to come belong to; multiply counts the arithmetic. */
+static void note(struct wa_session *session, uint32_t layer, const char *operation, uint64_t floats)
+{
+    const struct wa_work work = {session->model.layers[layer].name, operation, NULL};
+    wa_engine_note_work(session->engine, &work, 0, floats * sizeof(float));
+}
+
 static size_t recurrent_offset(const struct wa_session *session)
 {
     const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
@@ -197,6 +211,7 @@ static wa_status turn(struct wa_session *session, struct wa_weights *weights)
         return WA_OK;
     }
     weights->is_arranged[0] = true;
+    note(session, RECURRENCE, "arrange weights", 2 * (uint64_t)q->units * (uint64_t)q->units);
     size_t tiles = ((size_t)q->units + TURN_TILE - 1) / TURN_TILE;
     struct wa_range range = {2, {tiles, tiles}, {0}};
     return wa_engine_launch(session->engine, q->turn, &range, session->err, "mmii", weights->memory,
@@ -241,6 +256,9 @@ wa_status wa_sequence_forward(struct wa_session *session, struct wa_weights *wei
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *top = &session->model.layers[READOUT];
     wa_status status = turn(session, weights);
+    note(session, RECURRENCE, "forward",
+         session->model.layers[RECURRENCE].weight_count + sequence_values(session, q->inputs) +
+             sequence_values(session, q->units));
     if (status == WA_OK) {
         status = start(session, tape);
     }
@@ -251,6 +269,9 @@ wa_status wa_sequence_forward(struct wa_session *session, struct wa_weights *wei
         return status;
     }
     int columns = q->steps * q->lanes;
+    note(session, READOUT, "forward",
+         top->weight_count + sequence_values(session, q->units) +
+             sequence_values(session, q->outputs));
     return multiply(session, q->outputs, columns, q->units, top->scale,
                     operand(weights->memory, top->weight_offset, q->units, false),
                     operand(tape->layers[RECURRENCE].a, (size_t)q->lanes, columns + q->lanes, false),
@@ -262,6 +283,7 @@ wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_t
 {
     const struct wa_sequence *q = session->sequence;
     struct wa_range range = {1, {(size_t)q->steps}, {0}};
+    note(session, READOUT, "output error", 3 * sequence_values(session, q->outputs));
     wa_status status = wa_engine_launch(
         session->engine, q->error, &range, session->err, "mmmmmiiiii", tape->layers[READOUT].h,
         session->labels, tape->weights->memory, delta->error, q->losses,
@@ -290,6 +312,9 @@ static wa_status readout_gradient(struct wa_session *session, const wa_backward 
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *l = &session->model.layers[READOUT];
     int columns = q->steps * q->lanes;
+    note(session, READOUT, wa_operations_product_name(WA_PRODUCT_GRADIENT),
+         l->weight_count + sequence_values(session, q->units) +
+             sequence_values(session, q->outputs));
     wa_status status = multiply(
         session, q->outputs, q->units, columns, l->scale,
         operand(b->delta->error, 0, columns, false),
@@ -324,6 +349,9 @@ static wa_status recurrence_gradient(struct wa_session *session, const wa_backwa
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
     int columns = q->steps * q->lanes;
+    note(session, RECURRENCE, wa_operations_product_name(WA_PRODUCT_GRADIENT),
+         l->weight_count + sequence_values(session, q->inputs) +
+             2 * sequence_values(session, q->units));
     wa_status status = recurrent_gradient(session, b->gradient_tape->layers[RECURRENCE].a, dz);
     if (status == WA_OK) {
         status = multiply(session, q->inputs, q->units, columns, l->input_scale,
@@ -361,6 +389,11 @@ static wa_status through_time(struct wa_session *session, const wa_backward *b)
 {
     const struct wa_sequence *q = session->sequence;
     bool readout_joins = session->model.layers[READOUT].shape.join != WA_JOIN_NONE;
+    /* Errors and states are read and dz is written: for each net. */
+    note(session, RECURRENCE, wa_operations_product_name(WA_PRODUCT_BACKWARD),
+         (b->transport ? (uint64_t)q->units * (uint64_t)q->units : 0) +
+             (has_two_nets(b) ? 2 : 1) *
+                 (sequence_values(session, q->outputs) + 2 * sequence_values(session, q->units)));
     wa_status status = WA_OK;
     for (int t = q->steps; t-- > 0 && status == WA_OK;) {
         bool has_above = b->transport && t + 1 < q->steps;
@@ -388,6 +421,7 @@ static wa_status state_gradient(struct wa_session *session)
 {
     const struct wa_sequence *q = session->sequence;
     struct wa_range range = {2, {(size_t)q->units, (size_t)q->batch}, {0}};
+    note(session, RECURRENCE, "state gradient", 2 * (uint64_t)q->units * (uint64_t)q->batch);
     return wa_engine_launch(session->engine, q->state_gradient, &range, session->err, "mmiiii",
                             q->product, session->gradients,
                             (int)session->model.layers[RECURRENCE].state_offset, q->batch, q->units,

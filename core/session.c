@@ -592,6 +592,12 @@ const struct wa_model *wa_session_model(const struct wa_session *session)
     return &session->model;
 }
 
+const char *wa_session_algorithm(const struct wa_session *session, uint32_t layer,
+                                 enum wa_product product)
+{
+    return wa_operations_algorithm(session->operations, layer, product);
+}
+
 uint64_t wa_session_planned_bytes(const struct wa_session *session)
 {
     return session->planned_bytes;

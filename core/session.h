@@ -131,6 +131,11 @@ WA_MUST_CHECK wa_status wa_session_measure_angles(struct wa_session *session,
 
 const struct wa_model *wa_session_model(const struct wa_session *session);
 
+/* What computes a product of a layer, for batches of the usual size: as wa_operations_algorithm. Not
+ * of a recurrence. */
+const char *wa_session_algorithm(const struct wa_session *session, uint32_t layer,
+                                 enum wa_product product);
+
 /* Bytes of all buffers that the plan listed, by name; for run.json and error messages. */
 uint64_t wa_session_planned_bytes(const struct wa_session *session);
 

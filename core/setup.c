@@ -2,8 +2,10 @@
 #include "setup.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "schema.h"
 
 static const struct {
@@ -172,6 +174,30 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
     return status;
 }
 
+/* What `walign tune` found for this device and size of batch; other sizes, of smaller last batches, go
+ * as without tuning, so that run.json has all that matters. */
+static wa_status read_tuning(struct wa_setup *setup, struct wa_error *err)
+{
+    struct wa_engine *engine = &setup->engine;
+    bool is_wanted = strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") == 0;
+    if (!is_wanted || engine->convolution != WA_CONVOLUTION_AUTO || engine->path == WA_PATH_GPU) {
+        return WA_OK;
+    }
+    char *path = wa_tuning_path(setup->device);
+    wa_status status =
+        path ? wa_tuning_read(path, wa_model_lanes(setup->batches.batch), &setup->tuning, err)
+             : WA_OK;
+    if (status == WA_OK && setup->tuning.count == 0) {
+        wa_log(WA_LOG_WARNING,
+               "\"kernels.tuning\" is \"auto\", but nothing was tuned for %s and batches of %d, "
+               "ignoring; run `walign tune` with this config",
+               setup->device->info.name, setup->batches.batch);
+    }
+    engine->tuning = &setup->tuning;
+    free(path);
+    return status;
+}
+
 static bool is_evaluated(const struct wa_config *config, const char *set)
 {
     const json_object *wanted = wa_config_get(config, "evaluate");
@@ -213,6 +239,9 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         status = wa_batches_open(&setup->batches, setup->config, setup->plugins[WA_SECTION_DATASET],
                                  setup->options[WA_SECTION_DATASET], err);
     }
+    if (status == WA_OK) {
+        status = read_tuning(setup, err);
+    }
     if (status != WA_OK) {
         return status;
     }
@@ -248,6 +277,7 @@ void wa_setup_finish(struct wa_setup *setup)
     wa_session_destroy(setup->session);
     (void)json_object_put(setup->pair_options);
     (void)json_object_put(setup->observer_options);
+    wa_tuning_finish(&setup->tuning);
     wa_programs_destroy(setup->programs);
     wa_device_close(setup->device);
     wa_device_list_finish(&setup->devices);

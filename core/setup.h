@@ -5,6 +5,7 @@
 #include "batches.h"
 #include "registry.h"
 #include "session.h"
+#include "tuning.h"
 
 struct wa_setup_request {
     const char *config_file;
@@ -33,6 +34,7 @@ struct wa_setup {
     struct wa_device *device;
     struct wa_programs *programs;
     struct wa_engine engine;
+    struct wa_tuning tuning; /* of the device, where the config asks for it */
     struct wa_session *session;
 };
 

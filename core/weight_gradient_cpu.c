@@ -85,7 +85,8 @@ static int segments(const struct walk *walk)
 }
 
 static wa_status size_narrow(const struct wa_engine *engine, const struct wa_model_layer *layer,
-                             struct walk *walk, struct wa_cpu_gradient *g, struct wa_error *err)
+                             int items_wanted, struct walk *walk, struct wa_cpu_gradient *g,
+                             struct wa_error *err)
 {
     (void)make_walk(layer, NARROW_LANES, walk);
     size_t sums = (size_t)walk->groups * (size_t)engine->output_block * TAPS_IN_GROUP *
@@ -101,13 +102,14 @@ static wa_status size_narrow(const struct wa_engine *engine, const struct wa_mod
     g->local_bytes = sums * (size_t)g->channel_block;
     int items = wa_divide_up((int)layer->shape.out_channels, engine->output_block) *
                 wa_divide_up(in_channels, g->channel_block);
-    g->parts = wa_clamp(wa_divide_up(NARROW_ITEMS, items), 1, segments(walk));
+    g->parts = wa_clamp(wa_divide_up(items_wanted > 0 ? items_wanted : NARROW_ITEMS, items), 1,
+                        segments(walk));
     g->partial_floats = layer->weight_count * (size_t)g->parts;
     return WA_OK;
 }
 
 static void size_wide(const struct wa_engine *engine, const struct wa_model_layer *layer,
-                      struct walk *walk, struct wa_cpu_gradient *g)
+                      int items_wanted, struct walk *walk, struct wa_cpu_gradient *g)
 {
     int outputs = g->out_vectors * engine->vector_width;
     int max_lanes = WIDE_TURNED_BYTES / (outputs * (int)sizeof(float));
@@ -115,7 +117,8 @@ static void size_wide(const struct wa_engine *engine, const struct wa_model_laye
     int blocks = wa_divide_up((int)layer->shape.out_channels, outputs);
     g->channel_block = (int)layer->shape.in_channels;
     g->local_bytes = (size_t)lanes * (size_t)outputs * sizeof(float);
-    g->parts = wa_clamp(wa_divide_up(WIDE_ITEMS, blocks), 1, segments(walk));
+    g->parts = wa_clamp(wa_divide_up(items_wanted > 0 ? items_wanted : WIDE_ITEMS, blocks), 1,
+                        segments(walk));
     g->partial_floats =
         (size_t)g->parts * (size_t)(blocks * outputs) * (size_t)layer->fan_in;
 }
@@ -127,13 +130,14 @@ wa_status wa_cpu_gradient_init(struct wa_operations *operations, const struct wa
     struct wa_cpu_gradient *g = ret_gradient;
     struct walk walk;
     wa_status status = WA_OK;
+    int items = wa_tuning_choose(engine, layer, WA_PRODUCT_GRADIENT).gradient_items;
     g->out_vectors = wa_cpu_gradient_out_vectors(engine, layer);
     if (g->out_vectors) {
-        size_wide(engine, layer, &walk, g);
+        size_wide(engine, layer, items, &walk, g);
     }
     if (!g->out_vectors || g->local_bytes > engine->local_bytes) {
         g->out_vectors = 0; /* a batch whose lanes cannot be cut finely enough */
-        status = size_narrow(engine, layer, &walk, g, err);
+        status = size_narrow(engine, layer, items, &walk, g, err);
     }
     if (status != WA_OK) {
         return status;

@@ -32,30 +32,38 @@ struct map_layer {
     int32_t kernel_size, stride, pad_row, pad_column;
 };
 
+/* Whether the products can be cut into tiles. */
+static bool is_tiled(const struct wa_model_layer *layer, bool is_backward)
+{
+    const struct wa_layer *s = &layer->shape;
+    const struct wa_layout *x = is_backward ? &layer->gradient : &layer->input;
+    return s->stride == 2 ? wa_cpu_winograd_stride2_can(layer, is_backward)
+                          : !layer->is_dense && s->kernel == 3 && s->stride == 1 &&
+                                s->in_height % 4 == 0 && s->in_width % 4 == 0 && x->before == 1 &&
+                                x->after == 1;
+}
+
 bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_layer *layer,
                           bool is_backward)
 {
     const struct wa_layer *s = &layer->shape;
-    const struct wa_layout *x = is_backward ? &layer->gradient : &layer->input;
-    bool fits = !layer->is_dense && s->kernel == 3 && s->stride == 1 && s->in_height % 4 == 0 &&
-                s->in_width % 4 == 0 && x->before == 1 && x->after == 1;
-    bool pays = s->in_channels >= MIN_CHANNELS && s->out_channels >= MIN_CHANNELS;
-    if (s->stride == 2) {
-        fits = wa_cpu_winograd_stride2_can(layer, is_backward);
-        pays = wa_cpu_winograd_stride2_pays(layer);
-    }
-    return fits && (engine->convolution == WA_CONVOLUTION_WINOGRAD ||
-                    (engine->convolution == WA_CONVOLUTION_AUTO && pays));
+    bool pays = s->stride == 2
+                    ? wa_cpu_winograd_stride2_pays(layer)
+                    : s->in_channels >= MIN_CHANNELS && s->out_channels >= MIN_CHANNELS;
+    return is_tiled(layer, is_backward) &&
+           wa_tuning_takes_winograd(engine, layer,
+                                    is_backward ? WA_PRODUCT_BACKWARD : WA_PRODUCT_FORWARD, pays);
 }
 
 bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer)
 {
     const struct wa_layer *s = &layer->shape;
-    bool pays = s->stride == 2 ? wa_cpu_winograd_stride2_gradient_pays(layer)
+    bool pays = s->stride == 2 ? wa_cpu_winograd_stride2_pays(layer) &&
+                                     wa_cpu_winograd_stride2_gradient_pays(layer)
                                : s->in_channels >= MIN_GRADIENT_CHANNELS &&
                                      s->out_channels >= MIN_GRADIENT_CHANNELS;
-    return wa_cpu_winograd_fits(engine, layer, false) &&
-           (pays || engine->convolution == WA_CONVOLUTION_WINOGRAD);
+    return is_tiled(layer, false) &&
+           wa_tuning_takes_winograd(engine, layer, WA_PRODUCT_GRADIENT, pays);
 }
 
 int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer)
@@ -82,7 +90,8 @@ bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_mod
     bool is_used = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
         is_used = is_used || wa_cpu_winograd_fits(engine, &model->layers[l], false) ||
-                  wa_cpu_winograd_fits(engine, &model->layers[l], true);
+                  wa_cpu_winograd_fits(engine, &model->layers[l], true) ||
+                  wa_cpu_winograd_gradient_fits(engine, &model->layers[l]);
     }
     return is_used;
 }

@@ -77,7 +77,8 @@ static bool is_used(const struct wa_engine *engine, const struct wa_model *model
         const struct wa_model_layer *layer = &model->layers[l];
         is_any_used = is_any_used || (layer->shape.stride == 2 &&
                                       (wa_cpu_winograd_fits(engine, layer, false) ||
-                                       wa_cpu_winograd_fits(engine, layer, true)));
+                                       wa_cpu_winograd_fits(engine, layer, true) ||
+                                       wa_cpu_winograd_gradient_fits(engine, layer)));
     }
     return is_any_used;
 }

@@ -1,4 +1,4 @@
-/* What a device can do at most: fused multiply-adds on registers, nothing from memory.
+/* What a device can do at most: fused multiply-adds on registers, nothing from memory; and copies.
  * VECTOR: the type that its units work on (float16, float8, float4 or float). 24 chains a work-item
  * hide the latency of the units. */
 #ifndef VECTOR
@@ -26,4 +26,15 @@ __kernel void peak(__global float *restrict out, int rounds, float x, float y)
         total += lanes.f[i];
     }
     out[get_global_id(0)] = total;
+}
+
+/* Copies `count` vectors. A work-item takes `chunk` vectors that lie side by side: many where it works
+ * alone (CPUs), one where its neighbours take the next ones (GPUs). */
+__kernel void copy(__global const VECTOR *restrict from, __global VECTOR *restrict to, int count, int chunk)
+{
+    const int first = (int)get_global_id(0) * chunk;
+    const int end = first + chunk < count ? first + chunk : count;
+    for (int i = first; i < end; i++) {
+        to[i] = from[i];
+    }
 }

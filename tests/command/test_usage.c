@@ -11,7 +11,7 @@
 
 #include "command_test.h"
 
-static const char *const commands[] = {"train", "bench", "devices", "plugins"};
+static const char *const commands[] = {"train", "bench", "tune", "devices", "plugins"};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void test_help(void **state)

@@ -43,11 +43,12 @@ static bool has_run(const struct launched *launched, int path, const char *name)
     return false;
 }
 
-static void note_launch(void *context, const char *kernel, cl_event event)
+static void note_launch(void *context, const char *kernel, cl_event first, cl_event last)
 {
     struct launched *launched = context;
     enum wa_path path = launched->engine->path;
-    (void)event;
+    (void)first;
+    (void)last;
     if (!has_run(launched, (int)path, kernel) && launched->count < MAX_LAUNCHED) {
         launched->kernels[launched->count].path = path;
         (void)snprintf(launched->kernels[launched->count].name, NAME_BYTES, "%s", kernel);
@@ -299,6 +300,23 @@ static void run_peak(struct wa_fixture *fixture)
     (void)clReleaseKernel(kernel);
 }
 
+static void run_copy(struct wa_fixture *fixture)
+{
+    enum { VECTORS = 7, CHUNK = 2, ITEMS = 5, FLOATS = 4 * VECTORS };
+    cl_kernel kernel = NULL;
+    struct wa_range range = {1, {ITEMS}, {1}}; /* the last has nothing to do, the one before less */
+    float *values = wa_fixture_random(fixture, FLOATS);
+    cl_mem from = wa_fixture_input(fixture, values, FLOATS);
+    cl_mem to = wa_fixture_output(fixture, FLOATS);
+    WA_FIXTURE_CHECK(fixture, wa_engine_kernel(&fixture->engine, "peak.cl", "copy",
+                                               "-D VECTOR=float4", &kernel, &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_engine_launch(&fixture->engine, kernel, &range, &fixture->err,
+                                               "mmii", from, to, VECTORS, CHUNK));
+    assert_memory_equal(wa_fixture_read(fixture, to, FLOATS), values, FLOATS * sizeof(float));
+    wa_fixture_expect_tail(fixture, to, FLOATS);
+    (void)clReleaseKernel(kernel);
+}
+
 static void test_every_kernel(void **state)
 {
     struct wa_fixture *fixture = *state;
@@ -312,6 +330,7 @@ static void test_every_kernel(void **state)
     run_gpu_path(fixture);
     run_products(fixture);
     run_peak(fixture);
+    run_copy(fixture);
     expect_all_ran(&launched);
 }
 

@@ -276,7 +276,7 @@ static void check_feed_back(struct wa_fixture *fixture, const struct wa_network_
         wa_fixture_input(fixture, wa_fixture_pack(fixture, &layout, batch, error), layout.floats);
     cl_mem g = wa_fixture_output(fixture, g_layout.floats);
     WA_FIXTURE_CHECK(fixture,
-                     wa_operations_feed_back(network.operations,
+                     wa_operations_feed_back(network.operations, 0,
                                              wa_fixture_input(fixture, feedback, feedback_count),
                                              rows, dev_error, g, &fixture->err));
     double *expected = wa_fixture_allocate(fixture, count, sizeof *expected);

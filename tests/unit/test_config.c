@@ -71,6 +71,7 @@ static void test_defaults(void **state)
     assert_int_equal(wa_config_get_integer(config, "keep_every"), 0);
     assert_string_equal(wa_config_get_string(config, "kernels.path"), "auto");
     assert_string_equal(wa_config_get_string(config, "kernels.convolution"), "auto");
+    assert_string_equal(wa_config_get_string(config, "kernels.tuning"), "off");
     assert_false(wa_config_get_boolean(config, "log_angles"));
     assert_false(wa_config_get_boolean(config, "alignment_pair"));
     /* wrong types and paths are harmless */
@@ -387,7 +388,7 @@ static void test_canonical(void **state)
         "\"width\":16},\"batch\":100,\"checkpoint_every\":1,\"dataset\":{\"plugin\":\"d\","
         "\"train_limit\":null,\"validation_limit\":null},\"epochs\":3,\"evaluate\":"
         "[\"validation\"],\"keep_every\":0,\"kernels\":{\"convolution\":\"auto\",\"path\":"
-        "\"auto\"},\"log_angles\":false,\"log_steps\":false,\"optimizer\":{},"
+        "\"auto\",\"tuning\":\"off\"},\"log_angles\":false,\"log_steps\":false,\"optimizer\":{},"
         "\"parameterization\":\"ntk\",\"rule\":{\"a\":\"q\\\"\\\\\\u000a\xc3\xa9/\",\"b\":[1,0,0.1,"
         "1e+22,1e-07,3,123456789012345678],\"c\":{\"x\":true,\"y\":{}},\"plugin\":\"r\"},"
         "\"seed\":99,\"shuffle\":true,\"steps\":null}");

@@ -1,0 +1,230 @@
+/* `walign tune`: measures what could compute the products of the layers of configs on a device, says
+ * what it chose and why, and keeps that for runs with "tuning": "auto". */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "commands.h"
+#include "log.h"
+#include "operations.h"
+#include "progress.h"
+#include "tuner.h"
+
+struct tune {
+    const struct wa_command_line *line;
+    struct wa_setup setup;
+    struct wa_tuning tuning;
+    char *path;
+    json_object *products; /* for --json */
+    char device[WA_DEVICE_TEXT];
+    size_t compiled; /* programs */
+    double start;
+};
+
+/* ---- Results --------------------------------------------------------------------------------- */
+
+static void describe_candidate(const struct wa_tuner_candidate *candidate,
+                               char ret_text[WA_CHOICE_BYTES])
+{
+    bool is_winograd = candidate->choice.algorithm == WA_ALGORITHM_WINOGRAD;
+    wa_tuning_describe(is_winograd ? "winograd" : "direct", &candidate->choice, ret_text);
+}
+
+static const char *reason(const struct wa_tuner_product *p)
+{
+    return !p->candidates[p->expected].is_right ? "the only one that is right"
+           : p->chosen == p->expected           ? "nothing is clearly faster than the default"
+                                                : "faster than the default";
+}
+
+static void print_product(const struct wa_tuner_product *p)
+{
+    char text[WA_CHOICE_BYTES];
+    describe_candidate(&p->candidates[p->chosen], text);
+    (void)printf("%-8s %-16s %-20s", p->layer->name, wa_operations_product_name(p->product), text);
+    for (size_t i = 0; i < p->count; i++) {
+        const struct wa_tuner_candidate *c = &p->candidates[i];
+        describe_candidate(c, text);
+        (void)printf("%s %s %.3f ms", i == 0 ? "" : ";", text, c->ms);
+        if (!c->is_right) {
+            (void)printf(" WRONG by %.1g", c->error);
+        }
+    }
+    (void)printf(": %s\n", reason(p));
+}
+
+static json_object *describe_product(const struct wa_tuner_product *p)
+{
+    char text[WA_CHOICE_BYTES];
+    json_object *o = json_object_new_object();
+    json_object *candidates = json_object_new_array();
+    (void)json_object_object_add(o, "layer", json_object_new_string(p->layer->name));
+    (void)json_object_object_add(o, "operation",
+                                 json_object_new_string(wa_operations_product_name(p->product)));
+    describe_candidate(&p->candidates[p->chosen], text);
+    (void)json_object_object_add(o, "chosen", json_object_new_string(text));
+    describe_candidate(&p->candidates[p->expected], text);
+    (void)json_object_object_add(o, "default", json_object_new_string(text));
+    for (size_t i = 0; i < p->count; i++) {
+        const struct wa_tuner_candidate *c = &p->candidates[i];
+        json_object *candidate = json_object_new_object();
+        describe_candidate(c, text);
+        (void)json_object_object_add(candidate, "name", json_object_new_string(text));
+        (void)json_object_object_add(candidate, "ms", json_object_new_double(c->ms));
+        (void)json_object_object_add(candidate, "error", json_object_new_double(c->error));
+        (void)json_object_object_add(candidate, "right", json_object_new_boolean(c->is_right));
+        (void)json_object_array_add(candidates, candidate);
+    }
+    (void)json_object_object_add(o, "candidates", candidates);
+    (void)json_object_object_add(o, "reason", json_object_new_string(reason(p)));
+    return o;
+}
+
+static bool has_found(const struct tune *t)
+{
+    return json_object_array_length(t->products) > 0;
+}
+
+static void print_end(const struct tune *t)
+{
+    double seconds = wa_progress_now() - t->start;
+    if (t->line->json) {
+        json_object *o = json_object_new_object();
+        (void)json_object_object_add(o, "device", json_object_new_string(t->device));
+        (void)json_object_object_add(o, "file",
+                                     has_found(t) ? json_object_new_string(t->path) : NULL);
+        (void)json_object_object_add(o, "seconds", json_object_new_double(seconds));
+        (void)json_object_object_add(o, "programs_compiled",
+                                     json_object_new_int64((int64_t)t->compiled));
+        (void)json_object_object_add(o, "products", json_object_get(t->products));
+        (void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
+        (void)json_object_put(o);
+        return;
+    }
+    if (!has_found(t)) {
+        (void)printf("nothing to choose: every product has one algorithm here\n");
+        return;
+    }
+    (void)printf(
+        "%.1f s, %zu programs compiled; kept in %s for configs with \"kernels\": {\"tuning\": "
+        "\"auto\"}\n",
+        seconds, t->compiled, t->path);
+}
+
+/* ---- The run --------------------------------------------------------------------------------- */
+
+/* The products of a layer stand side by side: they make one entry. */
+static wa_status keep(struct tune *t, const struct wa_tuner_product *products, size_t count,
+                      struct wa_error *err)
+{
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < count && status == WA_OK;) {
+        const struct wa_model_layer *layer = products[i].layer;
+        struct wa_tuning_entry entry = {.shape = wa_tuning_shape_of(layer)};
+        for (; i < count && products[i].layer == layer; i++) {
+            const struct wa_tuner_product *p = &products[i];
+            entry.choices[p->product] = p->candidates[p->chosen].choice;
+            entry.ms[p->product] = p->candidates[p->chosen].ms;
+        }
+        status = wa_tuning_put(&t->tuning, &entry, err);
+    }
+    return status;
+}
+
+static wa_status open_setup(struct tune *t, const char *config, struct wa_error *err)
+{
+    /* What is tuned is what auto means, whatever the config says. */
+    static const char *const ours[] = {"kernels.tuning=off", "kernels.convolution=auto"};
+    enum { OURS = sizeof ours / sizeof *ours };
+    struct wa_setup_request request = t->line->setup;
+    const char **sets = calloc(request.set_count + OURS, sizeof *sets);
+    if (!sets) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    for (size_t i = 0; i < request.set_count + OURS; i++) {
+        sets[i] = i < request.set_count ? request.sets[i] : ours[i - request.set_count];
+    }
+    request.config_file = config;
+    request.sets = sets;
+    request.set_count += OURS;
+    wa_status status = wa_setup_config(&t->setup, &request, err);
+    if (status == WA_OK) {
+        status = wa_setup_run(&t->setup, &request, err);
+    }
+    free(sets);
+    return status;
+}
+
+/* What the device's file holds already stays, but for the shapes that are tuned now. */
+static wa_status read_file(struct tune *t, struct wa_error *err)
+{
+    if (t->path) {
+        return WA_OK;
+    }
+    t->path = wa_tuning_path(t->setup.device);
+    if (!t->path) {
+        return wa_fail(err, WA_E_IO,
+                       "there is no folder for what is found: set XDG_CACHE_HOME to one");
+    }
+    struct wa_error reason = {0};
+    if (wa_tuning_read(t->path, 0, &t->tuning, &reason) != WA_OK) {
+        wa_log(WA_LOG_WARNING, "%s; ignoring, it is written anew", reason.message);
+    }
+    return WA_OK;
+}
+
+static wa_status tune_config(struct tune *t, const char *config, struct wa_error *err)
+{
+    struct wa_tuner_product *products = NULL;
+    size_t count = 0;
+    wa_status status = open_setup(t, config, err);
+    if (status == WA_OK) {
+        status = read_file(t, err);
+    }
+    if (status == WA_OK) {
+        status = wa_tuner_run(t->setup.session, &t->setup.engine, t->line->thorough, &products,
+                              &count, err);
+    }
+    for (size_t i = 0; i < count; i++) {
+        (void)json_object_array_add(t->products, describe_product(&products[i]));
+        if (!t->line->json) {
+            print_product(&products[i]);
+        }
+    }
+    if (status == WA_OK) {
+        status = keep(t, products, count, err);
+        t->compiled += wa_programs_compiled(t->setup.programs);
+    }
+    free(products);
+    return status;
+}
+
+static wa_status run(struct tune *t, struct wa_error *err)
+{
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < t->line->positional_count && status == WA_OK; i++) {
+        wa_setup_finish(&t->setup);
+        status = tune_config(t, t->line->positional[i], err);
+    }
+    if (status == WA_OK && has_found(t)) {
+        status = wa_tuning_write(&t->tuning, t->setup.device, t->path, err);
+    }
+    if (status == WA_OK) {
+        (void)snprintf(t->device, sizeof t->device, "%s", t->setup.device->info.name);
+        wa_setup_finish(
+            &t->setup); /* some drivers keep compiled programs only now: that is part of it */
+        print_end(t);
+    }
+    return status;
+}
+
+wa_status wa_command_tune(const struct wa_command_line *line, struct wa_error *err)
+{
+    struct tune t = {.line = line, .start = wa_progress_now(), .products = json_object_new_array()};
+    wa_status status = run(&t, err);
+    wa_tuning_finish(&t.tuning);
+    wa_setup_finish(&t.setup);
+    (void)json_object_put(t.products);
+    free(t.path);
+    return status;
+}

@@ -1,0 +1,370 @@
+/* `walign tune`, and runs that use what it found: only where they ask for it, and exactly. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <json-c/json.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "command_test.h"
+
+enum { PATH_BYTES = 1024 };
+
+static json_object *member(json_object *object, const char *key)
+{
+    json_object *value = NULL;
+    if (!json_object_object_get_ex(object, key, &value)) {
+        fail_msg("there is no \"%s\" in %s", key, json_object_to_json_string(object));
+    }
+    return value;
+}
+
+/* The test's own cache, but for compiled kernels, which are those of all tests. */
+static void use_own_cache(struct wa_tested_program *t, char variable[PATH_BYTES])
+{
+    char kernels[PATH_BYTES];
+    char link[PATH_BYTES];
+    const char *cache = getenv("XDG_CACHE_HOME");
+    assert_non_null(cache);
+    (void)snprintf(kernels, sizeof kernels, "%s/walign/kernels", cache);
+    assert_true(wa_data_folder_make(&t->folder, "cache"));
+    assert_true(wa_data_folder_make(&t->folder, "cache/walign"));
+    (void)snprintf(link, sizeof link, "%s/cache/walign/kernels", t->folder.path);
+    assert_int_equal(symlink(kernels, link), 0);
+    (void)snprintf(variable, PATH_BYTES, "XDG_CACHE_HOME=%s/cache", t->folder.path);
+    t->environment[0] = variable;
+}
+
+/* What tune prints with --json, or NULL where there is nothing to choose (GPU kernels). */
+static json_object *tune(struct wa_tested_program *t)
+{
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "tiny.json", "--json"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    assert_non_null(result);
+    if (json_object_array_length(member(result, "products")) == 0) {
+        (void)json_object_put(result);
+        return NULL;
+    }
+    return result;
+}
+
+/* The file's name below the test's folder. */
+static const char *file_name(const struct wa_tested_program *t, json_object *result)
+{
+    const char *file = json_object_get_string(member(result, "file"));
+    assert_int_equal(strncmp(file, t->folder.path, strlen(t->folder.path)), 0);
+    return file + strlen(t->folder.path) + 1;
+}
+
+/* Lets the file choose this algorithm everywhere, or (only) for one product and direct for the others. */
+static void set_algorithms(struct wa_tested_program *t, const char *name, const char *algorithm,
+                           const char *only)
+{
+    char *text = wa_tested_read(t, name, NULL);
+    json_object *root = json_tokener_parse(text);
+    assert_non_null(root);
+    json_object *shapes = member(root, "shapes");
+    for (size_t i = 0; i < json_object_array_length(shapes); i++) {
+        json_object_object_foreach(json_object_array_get_idx(shapes, i), key, value)
+        {
+            bool is_meant = !only || strcmp(key, only) == 0;
+            if (json_object_is_type(value, json_type_object)) {
+                (void)json_object_object_add(
+                    value, "algorithm", json_object_new_string(is_meant ? algorithm : "direct"));
+            }
+        }
+    }
+    const char *changed = json_object_to_json_string(root);
+    wa_tested_write(t, name, changed, strlen(changed));
+    (void)json_object_put(root);
+    free(text);
+}
+
+static void set_algorithm(struct wa_tested_program *t, const char *name, const char *algorithm)
+{
+    set_algorithms(t, name, algorithm, NULL);
+}
+
+/* The loss of the first epoch. */
+static double train_loss(struct wa_tested_program *t, const char *file)
+{
+    char *text = wa_tested_read(t, file, NULL);
+    text[strcspn(text, "\n")] = '\0';
+    json_object *line = json_tokener_parse(text);
+    double loss = json_object_get_double(member(line, "train_loss"));
+    (void)json_object_put(line);
+    free(text);
+    return loss;
+}
+
+static void expect_product(struct wa_tested_program *t, const char *file, const char *product,
+                           const char *algorithm)
+{
+    char *text = wa_tested_read(t, file, NULL);
+    json_object *run = json_tokener_parse(text);
+    json_object *layer = member(member(run, "products"), "conv1");
+    assert_string_equal(json_object_get_string(member(layer, product)), algorithm);
+    (void)json_object_put(run);
+    free(text);
+}
+
+static void test_result(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    json_object *result = tune(t);
+    if (!result) {
+        skip();
+    }
+    assert_true(json_object_get_double(member(result, "seconds")) > 0);
+    json_object *products = member(result, "products");
+    for (size_t i = 0; i < json_object_array_length(products); i++) {
+        json_object *product = json_object_array_get_idx(products, i);
+        json_object *candidates = member(product, "candidates");
+        assert_true(json_object_array_length(candidates) > 1);
+        bool is_there = false;
+        for (size_t c = 0; c < json_object_array_length(candidates); c++) {
+            json_object *candidate = json_object_array_get_idx(candidates, c);
+            assert_true(json_object_get_double(member(candidate, "ms")) > 0);
+            assert_true(json_object_get_boolean(member(candidate, "right")));
+            is_there =
+                is_there || json_object_equal(member(candidate, "name"), member(product, "chosen"));
+        }
+        assert_true(is_there);
+        assert_string_not_equal(json_object_get_string(member(product, "reason")), "");
+    }
+    assert_true(wa_tested_has(t, file_name(t, result)));
+    (void)json_object_put(result);
+    /* as text, with more candidates; and what was there stays */
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "tiny.json", "--thorough", "--set", "batch=20"), 0);
+    wa_tested_expect_part(t->output, "conv1");
+    wa_tested_expect_part(t->output, " taps");
+    wa_tested_expect_part(t->output, " items");
+    wa_tested_expect_part(t->output, " s, ");
+}
+
+static void test_runs(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    json_object *result = tune(t);
+    if (!result) {
+        skip();
+    }
+    const char *file = file_name(t, result);
+    set_algorithm(t, file, "winograd");
+    /* off is the default */
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "off", "--quiet"), 0);
+    expect_product(t, "off/run.json", "forward", "direct");
+    static const char tuned[] = "kernels.tuning=auto";
+    assert_int_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "a", "--quiet", "--set", tuned), 0);
+    expect_product(t, "a/run.json", "forward", "winograd");
+    expect_product(t, "a/run.json", "weight gradient", "winograd");
+    /* a forced algorithm stays forced */
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "b", "--quiet", "--set", tuned,
+                                   "--set", "kernels.convolution=direct"),
+                     0);
+    expect_product(t, "b/run.json", "forward", "direct");
+    wa_tested_expect_equal(t, "b/checkpoints/last.safetensors", "off/checkpoints/last.safetensors");
+    /* another batch was not tuned */
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "c", "--quiet", "--set", tuned,
+                                   "--set", "batch=50"),
+                     0);
+    expect_product(t, "c/run.json", "forward", "direct");
+    wa_tested_expect_part(t->errors, "walign tune");
+    (void)json_object_put(result);
+}
+
+/* Each product by itself on Winograd's way: the others stay direct, and the numbers are the same but
+ * for rounding. 1e-3 of the loss: errors of 1e-5 in a product grow over ten steps. */
+static void test_mixed(void **state)
+{
+    struct wa_tested_program *t = *state;
+    static const char *const products[] = {"forward", "backward data", "weight gradient"};
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    json_object *result = tune(t);
+    if (!result) {
+        skip();
+    }
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "off", "--quiet", "--set",
+                                   "epochs=1", "--set", "kernels.convolution=direct"),
+                     0);
+    double expected = train_loss(t, "off/metrics.jsonl");
+    for (size_t p = 0; p < sizeof products / sizeof *products; p++) {
+        char out[] = "0";
+        char run[] = "0/run.json";
+        char metrics[] = "0/metrics.jsonl";
+        out[0] = run[0] = metrics[0] = (char)('0' + p);
+        set_algorithms(t, file_name(t, result), "winograd", products[p]);
+        assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", out, "--quiet", "--set",
+                                       "epochs=1", "--set", "kernels.tuning=auto"),
+                         0);
+        expect_product(t, run, "forward", p == 0 ? "winograd" : "direct");
+        expect_product(t, run, "weight gradient", p == 2 ? "winograd" : "direct");
+        double loss = train_loss(t, metrics);
+        if (!(fabs(loss - expected) <= 1e-3 * expected)) {
+            fail_msg("%s: loss %g, with direct products %g", products[p], loss, expected);
+        }
+    }
+    (void)json_object_put(result);
+}
+
+static void test_resume(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    json_object *result = tune(t);
+    if (!result) {
+        skip();
+    }
+    const char *file = file_name(t, result);
+    static const char tuned[] = "kernels.tuning=auto";
+    set_algorithm(t, file, "winograd");
+    assert_int_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "whole", "--quiet", "--set", tuned), 0);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
+                                   tuned, "--set", "epochs=1"),
+                     0);
+    set_algorithm(t, file, "direct");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
+                                   tuned, "--resume"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(t, "tuning", "conv1.forward", "winograd", "direct", "--out");
+    set_algorithm(t, file, "winograd");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
+                                   tuned, "--resume"),
+                     0);
+    wa_tested_expect_equal(t, "run/checkpoints/last.safetensors",
+                           "whole/checkpoints/last.safetensors");
+    /* what comes out of it counts, not the word */
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--resume"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(t, "tuning", "conv1.forward");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--resume",
+                                   "--set", "kernels.convolution=winograd"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(t, "kernels.convolution");
+    (void)json_object_put(result);
+}
+
+static void test_damaged_file(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    json_object *result = tune(t);
+    if (!result) {
+        skip();
+    }
+    const char *file = file_name(t, result);
+    static const char *const texts[] = {"", "{", "[]", "{\"shapes\": 1}", "{\"shapes\": [{}]}"};
+    for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+        wa_tested_write(t, file, texts[i], strlen(texts[i]));
+        assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
+                                       "kernels.tuning=auto"),
+                         2);
+        WA_TESTED_EXPECT_ERROR(t, "/tuning/", "remove it", "walign tune");
+        assert_false(wa_tested_has(t, "run"));
+    }
+    json_object *again = tune(t); /* writes it anew */
+    wa_tested_expect_part(t->errors, "written anew");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
+                                   "kernels.tuning=auto"),
+                     0);
+    (void)json_object_put(again);
+    (void)json_object_put(result);
+}
+
+/* Copies a kernel file into the folder "wrong", behind a first line. */
+static void copy_kernels(struct wa_tested_program *t, const char *folder, const char *name,
+                         const char *first_line)
+{
+    enum { TEXT_BYTES = 1 << 18 };
+    char from[2 * PATH_BYTES];
+    char to[PATH_BYTES];
+    char *text = calloc(1, TEXT_BYTES);
+    assert_non_null(text);
+    (void)snprintf(from, sizeof from, "%s/%s", folder, name);
+    (void)snprintf(to, sizeof to, "wrong/%s", name);
+    size_t used = (size_t)snprintf(text, TEXT_BYTES, "%s", first_line);
+    FILE *file = fopen(from, "r");
+    assert_non_null(file);
+    used += fread(text + used, 1, TEXT_BYTES - used, file);
+    assert_true(used < TEXT_BYTES);
+    (void)fclose(file);
+    wa_tested_write(t, to, text, used);
+    free(text);
+}
+
+/* All kernels, of which those of Winograd's products store what is wrong by a thousandth. */
+static void write_wrong_kernels(struct wa_tested_program *t)
+{
+    static const char wrong[] = "#define store(value, place) store((value) * 1.001f, place)\n";
+    char folder[PATH_BYTES];
+    (void)snprintf(folder, sizeof folder, "%s/kernels", wa_tested_source());
+    assert_true(wa_data_folder_make(&t->folder, "wrong"));
+    DIR *kernels = opendir(folder);
+    assert_non_null(kernels);
+    for (const struct dirent *entry = readdir(kernels); entry; entry = readdir(kernels)) {
+        const char *dot = strrchr(entry->d_name, '.');
+        if (dot && strcmp(dot, ".cl") == 0) {
+            copy_kernels(t, folder, entry->d_name, strstr(entry->d_name, "winograd") ? wrong : "");
+        }
+    }
+    (void)closedir(kernels);
+}
+
+static void test_wrong_candidates_never_win(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    char kernels[PATH_BYTES];
+    use_own_cache(t, cache);
+    write_wrong_kernels(t);
+    (void)snprintf(kernels, sizeof kernels, "WALIGN_KERNELS=%s/wrong", t->folder.path);
+    t->environment[1] = kernels;
+    json_object *result = tune(t);
+    if (!result) {
+        skip();
+    }
+    json_object *products = member(result, "products");
+    size_t wrong = 0;
+    for (size_t i = 0; i < json_object_array_length(products); i++) {
+        json_object *product = json_object_array_get_idx(products, i);
+        json_object *candidates = member(product, "candidates");
+        for (size_t c = 0; c < json_object_array_length(candidates); c++) {
+            json_object *candidate = json_object_array_get_idx(candidates, c);
+            if (!json_object_get_boolean(member(candidate, "right"))) {
+                wrong++;
+                assert_false(
+                    json_object_equal(member(candidate, "name"), member(product, "chosen")));
+            }
+        }
+    }
+    assert_true(wrong > 0);
+    (void)json_object_put(result);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WA_COMMAND_TEST(test_result),       WA_COMMAND_TEST(test_runs),
+        WA_COMMAND_TEST(test_mixed),        WA_COMMAND_TEST(test_resume),
+        WA_COMMAND_TEST(test_damaged_file), WA_COMMAND_TEST(test_wrong_candidates_never_win),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
