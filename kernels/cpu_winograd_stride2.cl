@@ -56,16 +56,52 @@ INLINE void back3(const vec *m, vec *y)
 DEFINE_PASS(pass_outputs, OUTPUTS, load, store)
 DEFINE_PASS(pass_output_pieces, OUTPUTS, load, STORE_PIECES)
 
+DEFINE_BOTH(back4_back4, back4, BACK4, back4, BACK4)
+DEFINE_BOTH(back4_back3, back4, BACK4, back3, BACK3)
+DEFINE_BOTH(back3_back4, back3, BACK3, back4, BACK4)
+DEFINE_BOTH(back3_back3, back3, BACK3, back3, BACK3)
+DEFINE_BOTH(back4_copy4, back4, BACK4, copy4, COPY4)
+DEFINE_BOTH(back4_copy3, back4, BACK4, copy3, COPY3)
+DEFINE_BOTH(back3_copy4, back3, BACK3, copy4, COPY4)
+DEFINE_BOTH(back3_copy3, back3, BACK3, copy3, COPY3)
+DEFINE_BOTH(copy4_back4, copy4, COPY4, back4, BACK4)
+DEFINE_BOTH(copy4_back3, copy4, COPY4, back3, BACK3)
+DEFINE_BOTH(copy3_back4, copy3, COPY3, back4, BACK4)
+DEFINE_BOTH(copy3_back3, copy3, COPY3, back3, BACK3)
+
+INLINE void both_outputs(int pair, __global const float *restrict from, int from_row, int from_column,
+                         __global float *restrict to, int to_row, int to_column)
+{
+    switch (pair) {
+        CASE(BACK, BACK, back4_back4)
+        CASE(BACK, BACK + 1, back4_back3)
+        CASE(BACK + 1, BACK, back3_back4)
+        CASE(BACK + 1, BACK + 1, back3_back3)
+        CASE(BACK, COPY, back4_copy4)
+        CASE(BACK, COPY + 1, back4_copy3)
+        CASE(BACK + 1, COPY, back3_copy4)
+        CASE(BACK + 1, COPY + 1, back3_copy3)
+        CASE(COPY, BACK, copy4_back4)
+        CASE(COPY, BACK + 1, copy4_back3)
+        CASE(COPY + 1, BACK, copy3_back4)
+        CASE(COPY + 1, BACK + 1, copy3_back3)
+        CASE(COPY, COPY, copy4_copy4)
+        CASE(COPY, COPY + 1, copy4_copy3)
+        CASE(COPY + 1, COPY, copy3_copy4)
+        CASE(COPY + 1, COPY + 1, copy3_copy3)
+    }
+}
+
 INLINE void to_tensor(struct transform t, __global const float *restrict m, int step, int columns,
                       __global float *restrict middle, __global float *restrict y, const int *offset,
                       int is_whole, int row, int column)
 {
     const struct grid source = {columns * step, step}, straight = {SIDE * WIDTH, WIDTH};
     const struct grid turned = {WIDTH, SIDE * WIDTH}, target = {column, row};
-    pass_outputs(t.row_kind, m, source, middle, straight, t.columns, offset);
     if (is_whole) {
-        pass_outputs(t.column_kind, middle, turned, y + offset[0], target, t.rows, offset);
+        both_outputs(PAIR(t.row_kind, t.column_kind), m, columns * step, step, y + offset[0], row, column);
     } else {
+        pass_outputs(t.row_kind, m, source, middle, straight, t.columns, offset);
         pass_output_pieces(t.column_kind, middle, turned, y, target, t.rows, offset);
     }
 }
@@ -84,15 +120,14 @@ INLINE void transform_outputs(const struct winograd *k, const struct tiles *t, s
                                         .columns = columns,
                                         .rows = t->rows};
     y += t->y + is_odd_row * k->y_row + is_odd_column * k->lanes;
-    for (int q = 0; q < at.vectors; q++) {
-        const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
-        const int is_whole = l % k->lanes <= k->lanes - WIDTH;
-        int offset[PIECES];
-        piece_offsets(l, k->lanes, t->tiles_x, scale * t->rows * k->y_row,
-                      scale * t->columns * k->lanes, offset);
-        for (int o = 0; o < outs; o++) {
+    int offsets[MAX_VECTORS * PIECES], is_whole[MAX_VECTORS];
+    find_vectors(t, at, k->lanes, scale * t->rows * k->y_row, scale * t->columns * k->lanes, offsets,
+                 is_whole);
+    for (int o = 0; o < outs; o++) {
+        for (int q = 0; q < at.vectors; q++) {
             to_tensor(transform, m + o * k->stride + q * WIDTH, m_step, columns, middle,
-                      y + (size_t)o * k->y_plane, offset, is_whole, scale * k->y_row, scale * k->lanes);
+                      y + (size_t)o * k->y_plane, offsets + q * PIECES, is_whole[q],
+                      scale * k->y_row, scale * k->lanes);
         }
     }
 }

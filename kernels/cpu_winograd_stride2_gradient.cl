@@ -47,7 +47,22 @@ INLINE void turned3(const vec *y, vec *r)
     PASS(TURNED + 1, turned3, TURNED3, LOAD, STORE)
 DEFINE_PASS(pass_gradients, GRADIENTS, load, store)
 DEFINE_PASS(pass_gradient_pieces, GRADIENTS, LOAD_PIECES, store)
-DEFINE_FROM_TENSOR(from_gradients, pass_gradients, pass_gradient_pieces)
+DEFINE_BOTH(turned4_turned4, turned4, TURNED4, turned4, TURNED4)
+DEFINE_BOTH(turned4_turned3, turned4, TURNED4, turned3, TURNED3)
+DEFINE_BOTH(turned3_turned4, turned3, TURNED3, turned4, TURNED4)
+DEFINE_BOTH(turned3_turned3, turned3, TURNED3, turned3, TURNED3)
+
+INLINE void both_gradients(int pair, __global const float *restrict from, int from_row, int from_column,
+                           __global float *restrict to, int to_row, int to_column)
+{
+    switch (pair) {
+        CASE(TURNED, TURNED, turned4_turned4)
+        CASE(TURNED, TURNED + 1, turned4_turned3)
+        CASE(TURNED + 1, TURNED, turned3_turned4)
+        CASE(TURNED + 1, TURNED + 1, turned3_turned3)
+    }
+}
+DEFINE_FROM_TENSOR(from_gradients, both_gradients, pass_gradients, pass_gradient_pieces)
 
 /* d [point][lane][output] of a chunk; lanes that the vector before had count as zero. `tile` takes WIDTH
  * outputs, [point][output][lane]; those past the last one repeat it. */

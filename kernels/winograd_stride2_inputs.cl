@@ -4,6 +4,7 @@
  */
 #define SIDE 5
 #define POINTS (SIDE * SIDE)
+#define MAX_VECTORS 6 /* in a chunk */
 #define U_SIDE 6
 #define U_ODD 5
 #define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
@@ -97,8 +98,7 @@ struct grid {
         }                                                                                          \
         break;
 
-/* One dimension of `rows` rows. The transforms are small functions in loops, not one unrolled piece of code
- * for two dimensions, size and phase each, and are called, not inlined: else the compiler takes a minute. */
+/* One dimension of `rows` rows. All transforms are called, not inlined: else the compiler takes a minute. */
 #define DEFINE_PASS(NAME, KINDS, LOAD, STORE)                                                      \
     CALLED void NAME(int kind, __global const float *restrict from, struct grid from_grid,         \
                      __global float *restrict to, struct grid to_grid, int rows,                   \
@@ -119,15 +119,105 @@ struct grid {
 DEFINE_PASS(pass_inputs, INPUTS, load, store)
 DEFINE_PASS(pass_input_pieces, INPUTS, LOAD_PIECES, store)
 
-/* Both dimensions, from a tensor's tiles to points or back; `middle` takes what is in between. The first pass
- * goes over columns, whose values are a tensor's rows apart. */
+/* Both dimensions in one piece, for a vector of lanes that lies in one tile. */
+#define DEFINE_BOTH(NAME, R, ROWS, C, COLUMNS)                                                     \
+    CALLED void NAME(__global const float *restrict from, int from_row, int from_column,           \
+                     __global float *restrict to, int to_row, int to_column)                       \
+    {                                                                                              \
+        vec t[ROWS##_OUT][COLUMNS##_IN];                                                           \
+        UNROLL for (int j = 0; j < COLUMNS##_IN; j++)                                              \
+        {                                                                                          \
+            vec d[ROWS##_IN], r[ROWS##_OUT];                                                       \
+            UNROLL for (int i = 0; i < ROWS##_IN; i++)                                             \
+            {                                                                                      \
+                d[i] = load(from + i * from_row + j * from_column);                                \
+            }                                                                                      \
+            R(d, r);                                                                               \
+            UNROLL for (int i = 0; i < ROWS##_OUT; i++) { t[i][j] = r[i]; }                        \
+        }                                                                                          \
+        UNROLL for (int i = 0; i < ROWS##_OUT; i++)                                                \
+        {                                                                                          \
+            vec r[COLUMNS##_OUT];                                                                  \
+            C(t[i], r);                                                                            \
+            UNROLL for (int j = 0; j < COLUMNS##_OUT; j++)                                         \
+            {                                                                                      \
+                store(r[j], to + i * to_row + j * to_column);                                      \
+            }                                                                                      \
+        }                                                                                          \
+    }
+#define PAIR(row_kind, column_kind) ((row_kind) * 16 + (column_kind))
+#define CASE(ROW_KIND, COLUMN_KIND, NAME)                                                          \
+    case PAIR(ROW_KIND, COLUMN_KIND):                                                              \
+        NAME(from, from_row, from_column, to, to_row, to_column);                                  \
+        break;
+
+DEFINE_BOTH(even4_even4, even4, EVEN4, even4, EVEN4)
+DEFINE_BOTH(even4_even3, even4, EVEN4, even3, EVEN3)
+DEFINE_BOTH(even4_odd3, even4, EVEN4, odd3, ODD3)
+DEFINE_BOTH(even3_even4, even3, EVEN3, even4, EVEN4)
+DEFINE_BOTH(even3_even3, even3, EVEN3, even3, EVEN3)
+DEFINE_BOTH(even3_odd3, even3, EVEN3, odd3, ODD3)
+DEFINE_BOTH(odd3_even4, odd3, ODD3, even4, EVEN4)
+DEFINE_BOTH(odd3_even3, odd3, ODD3, even3, EVEN3)
+DEFINE_BOTH(odd3_odd3, odd3, ODD3, odd3, ODD3)
+DEFINE_BOTH(even4_copy4, even4, EVEN4, copy4, COPY4)
+DEFINE_BOTH(even4_copy3, even4, EVEN4, copy3, COPY3)
+DEFINE_BOTH(even3_copy4, even3, EVEN3, copy4, COPY4)
+DEFINE_BOTH(even3_copy3, even3, EVEN3, copy3, COPY3)
+DEFINE_BOTH(copy4_even4, copy4, COPY4, even4, EVEN4)
+DEFINE_BOTH(copy4_even3, copy4, COPY4, even3, EVEN3)
+DEFINE_BOTH(copy3_even4, copy3, COPY3, even4, EVEN4)
+DEFINE_BOTH(copy3_even3, copy3, COPY3, even3, EVEN3)
+DEFINE_BOTH(copy4_copy4, copy4, COPY4, copy4, COPY4)
+DEFINE_BOTH(copy4_copy3, copy4, COPY4, copy3, COPY3)
+DEFINE_BOTH(copy3_copy4, copy3, COPY3, copy4, COPY4)
+DEFINE_BOTH(copy3_copy3, copy3, COPY3, copy3, COPY3)
+
+/* `odd` of four is `even` of three. */
+INLINE void both_inputs(int pair, __global const float *restrict from, int from_row, int from_column,
+                        __global float *restrict to, int to_row, int to_column)
+{
+    switch (pair) {
+        CASE(EVEN, EVEN, even4_even4)
+        CASE(EVEN, EVEN + 1, even4_even3)
+        CASE(EVEN, ODD, even4_even3)
+        CASE(EVEN, ODD + 1, even4_odd3)
+        CASE(EVEN + 1, EVEN, even3_even4)
+        CASE(EVEN + 1, EVEN + 1, even3_even3)
+        CASE(EVEN + 1, ODD, even3_even3)
+        CASE(EVEN + 1, ODD + 1, even3_odd3)
+        CASE(ODD, EVEN, even3_even4)
+        CASE(ODD, EVEN + 1, even3_even3)
+        CASE(ODD, ODD, even3_even3)
+        CASE(ODD, ODD + 1, even3_odd3)
+        CASE(ODD + 1, EVEN, odd3_even4)
+        CASE(ODD + 1, EVEN + 1, odd3_even3)
+        CASE(ODD + 1, ODD, odd3_even3)
+        CASE(ODD + 1, ODD + 1, odd3_odd3)
+        CASE(EVEN, COPY, even4_copy4)
+        CASE(EVEN, COPY + 1, even4_copy3)
+        CASE(EVEN + 1, COPY, even3_copy4)
+        CASE(EVEN + 1, COPY + 1, even3_copy3)
+        CASE(COPY, EVEN, copy4_even4)
+        CASE(COPY, EVEN + 1, copy4_even3)
+        CASE(COPY + 1, EVEN, copy3_even4)
+        CASE(COPY + 1, EVEN + 1, copy3_even3)
+        CASE(COPY, COPY, copy4_copy4)
+        CASE(COPY, COPY + 1, copy4_copy3)
+        CASE(COPY + 1, COPY, copy3_copy4)
+        CASE(COPY + 1, COPY + 1, copy3_copy3)
+    }
+}
+
+/* A tensor's tile to points, or points to a tile. A vector that lies in two tiles goes in two passes, by way
+ * of `middle`. The first pass goes over columns, whose values are rows apart. */
 struct transform {
     int row_kind, column_kind;
     int columns; /* that go into the first pass */
     int rows;    /* that go into the second one */
 };
 
-#define DEFINE_FROM_TENSOR(NAME, PASS, PASS_PIECES)                                                \
+#define DEFINE_FROM_TENSOR(NAME, BOTH, PASS, PASS_PIECES)                                          \
     INLINE void NAME(struct transform t, __global const float *restrict x, const int *offset,      \
                      int is_whole, int row, int column, __global float *restrict middle,           \
                      __global float *restrict v, int step, int columns)                            \
@@ -135,13 +225,14 @@ struct transform {
         const struct grid source = {row, column}, straight = {SIDE * WIDTH, WIDTH};                \
         const struct grid turned = {WIDTH, SIDE * WIDTH}, target = {step, columns * step};         \
         if (is_whole) {                                                                            \
-            PASS(t.row_kind, x + offset[0], source, middle, straight, t.columns, offset);          \
+            BOTH(PAIR(t.row_kind, t.column_kind), x + offset[0], row, column, v, columns * step,   \
+                 step);                                                                            \
         } else {                                                                                   \
             PASS_PIECES(t.row_kind, x, source, middle, straight, t.columns, offset);               \
+            PASS(t.column_kind, middle, turned, v, target, t.rows, offset);                        \
         }                                                                                          \
-        PASS(t.column_kind, middle, turned, v, target, t.rows, offset);                            \
     }
-DEFINE_FROM_TENSOR(from_inputs, pass_inputs, pass_input_pieces)
+DEFINE_FROM_TENSOR(from_inputs, both_inputs, pass_inputs, pass_input_pieces)
 
 #define IS_ODD_ROW(phase) ((phase) >> 1)
 #define IS_ODD_COLUMN(phase) ((phase) & 1)
@@ -158,6 +249,18 @@ INLINE int points_of(int places, int is_odd)
     return is_odd ? places : places + 1;
 }
 
+/* Where a chunk's vectors start, and which of them lie in one tile. The last vector of all tiles ends with
+ * them and may repeat lanes of the one before. */
+INLINE void find_vectors(const struct tiles *t, struct place at, int lanes, int tile_row,
+                         int tile_column, int *offsets, int *is_whole)
+{
+    for (int q = 0; q < at.vectors; q++) {
+        const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
+        is_whole[q] = l % lanes <= lanes - WIDTH;
+        piece_offsets(l, lanes, t->tiles_x, tile_row, tile_column, offsets + q * PIECES);
+    }
+}
+
 /* Inputs of a block of channels: x starts at the first of them. */
 INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, struct place at,
                              int is_backward, __global const float *restrict x, int channels,
@@ -171,16 +274,14 @@ INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, st
                                         .columns = columns,
                                         .rows = points_of(t->rows, is_odd_row)};
     x += t->x + is_odd_row * k->x_row + is_odd_column * k->lanes;
-    for (int q = 0; q < at.vectors; q++) {
-        /* the last vector of all tiles ends with them and may repeat lanes of the one before */
-        const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
-        const int is_whole = l % k->lanes <= k->lanes - WIDTH;
-        int offset[PIECES];
-        piece_offsets(l, k->lanes, t->tiles_x, scale * t->rows * k->x_row,
-                      scale * t->columns * k->lanes, offset);
-        for (int c = 0; c < channels; c++) {
-            from_inputs(transform, x + (size_t)c * k->x_plane, offset, is_whole, scale * k->x_row,
-                        scale * k->lanes, middle, v + c * k->stride + q * WIDTH, v_step, columns);
+    int offsets[MAX_VECTORS * PIECES], is_whole[MAX_VECTORS];
+    find_vectors(t, at, k->lanes, scale * t->rows * k->x_row, scale * t->columns * k->lanes, offsets,
+                 is_whole);
+    for (int c = 0; c < channels; c++) {
+        for (int q = 0; q < at.vectors; q++) { /* neighbours in memory */
+            from_inputs(transform, x + (size_t)c * k->x_plane, offsets + q * PIECES, is_whole[q],
+                        scale * k->x_row, scale * k->lanes, middle, v + c * k->stride + q * WIDTH,
+                        v_step, columns);
         }
     }
 }
