@@ -287,8 +287,10 @@ static wa_status arrange(struct wa_session *session, const struct wa_weights *co
         return WA_OK;
     }
     weights->is_arranged[backward] = true;
-    return wa_operations_arrange(session->operations, weights->memory, backward,
-                                 weights->arranged[backward], session->err);
+    return session->model.is_sequence
+               ? wa_sequence_arrange(session, weights, backward)
+               : wa_operations_arrange(session->operations, weights->memory, backward,
+                                       weights->arranged[backward], session->err);
 }
 
 /* What layer l reads on a tape. */
@@ -303,14 +305,12 @@ wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weigh
                                struct wa_tape *tape)
 {
     tape->weights = weights;
-    if (session->model.is_sequence && !session->is_planning) {
-        struct wa_weights *own = NULL;
-        wa_status found = find_weights(session, weights, &own);
-        return found == WA_OK ? wa_sequence_forward(session, own, tape) : found;
-    }
     wa_status status = arrange(session, weights, false);
     if (session->is_planning || status != WA_OK) {
         return status;
+    }
+    if (session->model.is_sequence) {
+        return wa_sequence_forward(session, weights, tape);
     }
     uint32_t top = session->model.layer_count - 1;
     for (uint32_t l = 0; l <= top && status == WA_OK; l++) {
@@ -451,7 +451,9 @@ static wa_status backward(const wa_rule_host *host, const wa_backward *b)
     struct wa_session *session = session_of(host);
     wa_status status = check_backward(session, b);
     bool goes_down = status == WA_OK && b->transport && b->layer > 0;
-    if (status == WA_OK && goes_down) {
+    /* a recurrence's error goes down in time by its own weights, a readout's by unarranged ones */
+    bool is_by_arranged = session->model.is_sequence ? b->layer == 0 && b->transport : goes_down;
+    if (status == WA_OK && is_by_arranged) {
         status = arrange(session, b->transport, true);
     }
     if (status != WA_OK) {

@@ -1,33 +1,23 @@
 /* A recurrence over the rows of the items, and its readout. */
-#include "sequence.h"
+#include "sequence_private.h"
 
 #include <stdlib.h>
 
-/* Tiles of kernels/sequence.cl's turn and cpu_sequence.cl's gradient. */
-enum { RECURRENCE = 0, READOUT = 1, TURN_TILE = 16, GRADIENT_TILE = 16 };
-
-struct wa_sequence {
-    cl_kernel turn, start, activate, error, loss, slope, state_gradient, sum;
-    cl_kernel gradient; /* of the CPU path; else it is a product */
-    int steps, units, inputs, outputs, batch, lanes;
-    cl_mem now, product;              /* [unit][lane] of one step: operand and result */
-    cl_mem transport_dz, gradient_dz; /* [unit][step][lane]; the second where two nets are joined */
-    cl_mem unused;                    /* `now` of the net that carries nothing on */
-    cl_mem losses;                    /* [step] */
-};
+enum { TURN_TILE = 16 }; /* of kernels/sequence.cl */
 
 static const struct {
     const char *name;
     size_t offset;
+    bool is_for_gpu; /* the CPU path has its own */
 } kernels[] = {
-    {"sequence_turn", offsetof(struct wa_sequence, turn)},
-    {"sequence_start", offsetof(struct wa_sequence, start)},
-    {"sequence_activate", offsetof(struct wa_sequence, activate)},
-    {"sequence_error", offsetof(struct wa_sequence, error)},
-    {"sequence_loss", offsetof(struct wa_sequence, loss)},
-    {"sequence_slope", offsetof(struct wa_sequence, slope)},
-    {"sequence_state_gradient", offsetof(struct wa_sequence, state_gradient)},
-    {"sequence_sum", offsetof(struct wa_sequence, sum)},
+    {"sequence_turn", offsetof(struct wa_sequence, turn), true},
+    {"sequence_start", offsetof(struct wa_sequence, start), true},
+    {"sequence_activate", offsetof(struct wa_sequence, activate), true},
+    {"sequence_error", offsetof(struct wa_sequence, error), false},
+    {"sequence_loss", offsetof(struct wa_sequence, loss), false},
+    {"sequence_slope", offsetof(struct wa_sequence, slope), true},
+    {"sequence_state_gradient", offsetof(struct wa_sequence, state_gradient), true},
+    {"sequence_sum", offsetof(struct wa_sequence, sum), false},
 };
 enum { KERNEL_COUNT = sizeof kernels / sizeof *kernels };
 
@@ -47,20 +37,21 @@ static wa_status make(struct wa_session *session, size_t floats, const char *wha
 static wa_status allocate_buffers(struct wa_session *session)
 {
     struct wa_sequence *q = session->sequence;
+    bool is_cpu = session->engine->path == WA_PATH_CPU;
     size_t step = (size_t)q->units * (size_t)q->lanes;
-    size_t all = step * (size_t)q->steps;
+    size_t all = is_cpu ? wa_sequence_cpu_floats(q, q->steps) : step * (size_t)q->steps;
     const struct {
         cl_mem *memory;
         size_t floats;
         const char *what;
         bool is_needed;
     } buffers[] = {
-        {&q->now, step, "a step's states", true},
-        {&q->product, step, "a step's products", true},
+        {&q->now, step, "a step's states", !is_cpu},
+        {&q->product, step, "a step's products", !is_cpu},
         {&q->losses, (size_t)q->steps, "losses of steps", true},
-        {&q->transport_dz, all, "gradients of states", session->needs_dz[RECURRENCE]},
+        {&q->transport_dz, all, "gradients of states", session->needs_dz[WA_RECURRENCE]},
         {&q->gradient_dz, all, "gradients of live states", session->joins_two_nets},
-        {&q->unused, step, "a step's gradients", session->joins_two_nets},
+        {&q->unused, step, "a step's gradients", !is_cpu && session->joins_two_nets},
     };
     wa_status status = WA_OK;
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers && status == WA_OK; i++) {
@@ -71,27 +62,42 @@ static wa_status allocate_buffers(struct wa_session *session)
     return status;
 }
 
+/* The CPU path has an order for each direction; the other turns weights for the way forward. */
+static wa_status allocate_arranged(struct wa_session *session, struct wa_weights *weights)
+{
+    const struct wa_sequence *q = session->sequence;
+    bool is_cpu = session->engine->path == WA_PATH_CPU;
+    size_t floats =
+        is_cpu ? wa_sequence_cpu_arranged_floats(q) : (size_t)q->units * (size_t)q->units;
+    wa_status status = WA_OK;
+    for (int direction = 0; direction < (is_cpu ? 2 : 1) && status == WA_OK; direction++) {
+        if (weights->is_needed[direction]) {
+            status = wa_session_memory(session, floats * sizeof(float), false, NULL,
+                                       "arranged weights", &weights->arranged[direction]);
+        }
+    }
+    return status;
+}
+
 static wa_status allocate_handles(struct wa_session *session)
 {
     const struct wa_sequence *q = session->sequence;
-    size_t states = session->model.layers[READOUT].input.floats;
+    bool is_cpu = session->engine->path == WA_PATH_CPU;
+    size_t states = is_cpu ? wa_sequence_cpu_floats(q, q->steps + 1)
+                           : session->model.layers[WA_READOUT].input.floats;
     size_t outputs = (size_t)q->outputs * (size_t)q->steps * (size_t)q->lanes;
     wa_status status = WA_OK;
     for (struct wa_tape *t = session->tapes; t && status == WA_OK; t = t->next) {
-        status = make(session, states, "states", &t->layers[RECURRENCE].a);
+        status = make(session, states, "states", &t->layers[WA_RECURRENCE].a);
         if (status == WA_OK) {
-            status = make(session, outputs, "outputs", &t->layers[READOUT].h);
+            status = make(session, outputs, "outputs", &t->layers[WA_READOUT].h);
         }
     }
     for (struct wa_delta *d = session->deltas; d && status == WA_OK; d = d->next) {
         status = make(session, outputs, "output errors", &d->error);
     }
-    size_t square = (size_t)q->units * (size_t)q->units;
     for (struct wa_weights *w = session->weights; w && status == WA_OK; w = w->next) {
-        if (w->is_needed[0]) {
-            status = wa_session_memory(session, square * sizeof(float), false, NULL,
-                                       "turned weights", &w->arranged[0]);
-        }
+        status = allocate_arranged(session, w);
     }
     return status;
 }
@@ -103,21 +109,20 @@ static wa_status create(struct wa_session *session)
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
     session->sequence = q;
-    const struct wa_layer *layer = &session->model.layers[RECURRENCE].shape;
+    const struct wa_layer *layer = &session->model.layers[WA_RECURRENCE].shape;
     q->steps = (int)layer->in_height;
     q->inputs = (int)layer->in_channels;
     q->units = (int)layer->out_channels;
     q->outputs = session->model.classes;
     q->batch = session->model.batch;
     q->lanes = session->model.lanes;
-    wa_status status = WA_OK;
+    bool is_cpu = session->engine->path == WA_PATH_CPU;
+    wa_status status = is_cpu ? wa_sequence_cpu_create(session) : WA_OK;
     for (size_t i = 0; i < KERNEL_COUNT && status == WA_OK; i++) {
-        status = wa_engine_kernel(session->engine, "sequence.cl", kernels[i].name, NULL,
-                                  kernel_at(q, i), session->err);
-    }
-    if (status == WA_OK && session->engine->path == WA_PATH_CPU) {
-        status = wa_engine_kernel(session->engine, "cpu_sequence.cl", "sequence_gradient", NULL,
-                                  &q->gradient, session->err);
+        if (!is_cpu || !kernels[i].is_for_gpu) {
+            status = wa_engine_kernel(session->engine, "sequence.cl", kernels[i].name, NULL,
+                                      kernel_at(q, i), session->err);
+        }
     }
     return status;
 }
@@ -142,11 +147,8 @@ void wa_sequence_finish(struct wa_session *session)
             (void)clReleaseKernel(*kernel_at(q, i));
         }
     }
-    if (q->gradient) {
-        (void)clReleaseKernel(q->gradient);
-    }
-    cl_mem buffers[] = {q->now,         q->product, q->transport_dz,
-                        q->gradient_dz, q->unused,  q->losses};
+    wa_sequence_cpu_finish(q);
+    cl_mem buffers[] = {q->now, q->product, q->transport_dz, q->gradient_dz, q->unused, q->losses};
     for (size_t i = 0; i < sizeof buffers / sizeof *buffers; i++) {
         wa_engine_release(session->engine, buffers[i]);
     }
@@ -187,45 +189,38 @@ static void note(struct wa_session *session, uint32_t layer, const char *operati
     wa_engine_note_work(session->engine, &work, 0, floats * sizeof(float));
 }
 
-static size_t recurrent_offset(const struct wa_session *session)
+/* The elementwise kernels of a step. */
+static struct wa_range step_range(const struct wa_sequence *q)
 {
-    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
-    return l->weight_offset + l->input_count;
-}
-
-/* The elementwise kernels of a step: a work-item has a unit's lanes on CPUs, one lane on GPUs. */
-static struct wa_range step_range(const struct wa_session *session, int *ret_span)
-{
-    const struct wa_sequence *q = session->sequence;
-    *ret_span = session->engine->path == WA_PATH_CPU ? q->lanes : 1;
-    return (struct wa_range){2, {(size_t)(q->lanes / *ret_span), (size_t)q->units}, {0}};
+    return (struct wa_range){2, {(size_t)q->lanes, (size_t)q->units}, {0}};
 }
 
 /* ---- Forward -------------------------------------------------------------------------------- */
 
-/* [output][input] of the recurrent weights: rows that the product of a step reads in order. */
-static wa_status turn(struct wa_session *session, struct wa_weights *weights)
+/* On the GPU path [output][input]: rows that the product of a step reads in order. */
+wa_status wa_sequence_arrange(struct wa_session *session, const struct wa_weights *weights,
+                              bool is_backward)
 {
     const struct wa_sequence *q = session->sequence;
-    if (weights->is_arranged[0]) {
-        return WA_OK;
+    note(session, WA_RECURRENCE, "arrange weights", 2 * (uint64_t)q->units * (uint64_t)q->units);
+    if (session->engine->path == WA_PATH_CPU) {
+        return wa_sequence_cpu_arrange(session, weights, is_backward);
     }
-    weights->is_arranged[0] = true;
-    note(session, RECURRENCE, "arrange weights", 2 * (uint64_t)q->units * (uint64_t)q->units);
     size_t tiles = ((size_t)q->units + TURN_TILE - 1) / TURN_TILE;
     struct wa_range range = {2, {tiles, tiles}, {0}};
     return wa_engine_launch(session->engine, q->turn, &range, session->err, "mmii", weights->memory,
-                            weights->arranged[0], (int)recurrent_offset(session), q->units);
+                            weights->arranged[0], (int)wa_sequence_recurrent_offset(session),
+                            q->units);
 }
 
 /* s_0 is the trained one for every weights set: the frozen recurrence starts from it too. */
 static wa_status start(struct wa_session *session, const struct wa_tape *tape)
 {
     const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    const struct wa_model_layer *l = &session->model.layers[WA_RECURRENCE];
     struct wa_range range = {2, {(size_t)q->lanes, (size_t)q->units}, {0}};
     return wa_engine_launch(session->engine, q->start, &range, session->err, "mmmiiiiii",
-                            session->live->memory, tape->layers[RECURRENCE].a, q->now,
+                            session->live->memory, tape->layers[WA_RECURRENCE].a, q->now,
                             (int)l->state_offset, l->state_count > 0, q->batch, q->units, q->lanes,
                             (q->steps + 1) * q->lanes);
 }
@@ -234,48 +229,63 @@ static wa_status step_forward(struct wa_session *session, const struct wa_weight
                               const struct wa_tape *tape, int step)
 {
     const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
-    wa_status status = multiply(session, q->units, q->lanes, q->units, l->scale,
-                                operand(weights->arranged[0], 0, q->units, false),
-                                operand(q->now, 0, q->lanes, false),
-                                operand(q->product, 0, q->lanes, false));
-    int span = 0;
-    struct wa_range range = step_range(session, &span);
+    const struct wa_model_layer *l = &session->model.layers[WA_RECURRENCE];
+    wa_status status =
+        multiply(session, q->units, q->lanes, q->units, l->scale,
+                 operand(weights->arranged[0], 0, q->units, false),
+                 operand(q->now, 0, q->lanes, false), operand(q->product, 0, q->lanes, false));
+    struct wa_range range = step_range(q);
     return status != WA_OK
                ? status
                : wa_engine_launch(session->engine, q->activate, &range, session->err,
-                                  "mmmmmiiiiiiiifi", q->product, session->images, weights->memory,
-                                  tape->layers[RECURRENCE].a, q->now, (int)l->weight_offset,
-                                  (int)l->bias_offset, q->inputs, q->units, q->batch, q->lanes, step,
-                                  q->steps, (double)l->input_scale, span);
+                                  "mmmmmiiiiiiiif", q->product, session->images, weights->memory,
+                                  tape->layers[WA_RECURRENCE].a, q->now, (int)l->weight_offset,
+                                  (int)l->bias_offset, q->inputs, q->units, q->batch, q->lanes,
+                                  step, q->steps, (double)l->input_scale);
 }
 
-wa_status wa_sequence_forward(struct wa_session *session, struct wa_weights *weights,
-                              struct wa_tape *tape)
+static wa_status recurrence_forward(struct wa_session *session, const struct wa_weights *weights,
+                                    const struct wa_tape *tape)
 {
-    const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *top = &session->model.layers[READOUT];
-    wa_status status = turn(session, weights);
-    note(session, RECURRENCE, "forward",
-         session->model.layers[RECURRENCE].weight_count + sequence_values(session, q->inputs) +
-             sequence_values(session, q->units));
-    if (status == WA_OK) {
-        status = start(session, tape);
-    }
-    for (int t = 0; t < q->steps && status == WA_OK; t++) {
+    wa_status status = start(session, tape);
+    for (int t = 0; t < session->sequence->steps && status == WA_OK; t++) {
         status = step_forward(session, weights, tape, t);
     }
+    return status;
+}
+
+static wa_status readout_forward(struct wa_session *session, const struct wa_weights *weights,
+                                 const struct wa_tape *tape)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *top = &session->model.layers[WA_READOUT];
+    int columns = q->steps * q->lanes;
+    return multiply(
+        session, q->outputs, columns, q->units, top->scale,
+        operand(weights->memory, top->weight_offset, q->units, false),
+        operand(tape->layers[WA_RECURRENCE].a, (size_t)q->lanes, columns + q->lanes, false),
+        operand(tape->layers[WA_READOUT].h, 0, columns, false));
+}
+
+wa_status wa_sequence_forward(struct wa_session *session, const struct wa_weights *weights,
+                              const struct wa_tape *tape)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *layers = session->model.layers;
+    bool is_cpu = session->engine->path == WA_PATH_CPU;
+    note(session, WA_RECURRENCE, "forward",
+         layers[WA_RECURRENCE].weight_count + sequence_values(session, q->inputs) +
+             sequence_values(session, q->units));
+    wa_status status = is_cpu ? wa_sequence_cpu_forward(session, weights, tape)
+                              : recurrence_forward(session, weights, tape);
     if (status != WA_OK) {
         return status;
     }
-    int columns = q->steps * q->lanes;
-    note(session, READOUT, "forward",
-         top->weight_count + sequence_values(session, q->units) +
+    note(session, WA_READOUT, "forward",
+         layers[WA_READOUT].weight_count + sequence_values(session, q->units) +
              sequence_values(session, q->outputs));
-    return multiply(session, q->outputs, columns, q->units, top->scale,
-                    operand(weights->memory, top->weight_offset, q->units, false),
-                    operand(tape->layers[RECURRENCE].a, (size_t)q->lanes, columns + q->lanes, false),
-                    operand(tape->layers[READOUT].h, 0, columns, false));
+    return is_cpu ? wa_sequence_cpu_readout_forward(session, weights, tape)
+                  : readout_forward(session, weights, tape);
 }
 
 wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_tape *tape,
@@ -283,11 +293,12 @@ wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_t
 {
     const struct wa_sequence *q = session->sequence;
     struct wa_range range = {1, {(size_t)q->steps}, {0}};
-    note(session, READOUT, "output error", 3 * sequence_values(session, q->outputs));
-    wa_status status = wa_engine_launch(
-        session->engine, q->error, &range, session->err, "mmmmmiiiii", tape->layers[READOUT].h,
-        session->labels, tape->weights->memory, delta->error, q->losses,
-        (int)session->model.layers[READOUT].bias_offset, q->batch, q->outputs, q->lanes, q->steps);
+    note(session, WA_READOUT, "output error", 3 * sequence_values(session, q->outputs));
+    wa_status status = wa_engine_launch(session->engine, q->error, &range, session->err,
+                                        "mmmmmiiiii", tape->layers[WA_READOUT].h, session->labels,
+                                        tape->weights->memory, delta->error, q->losses,
+                                        (int)session->model.layers[WA_READOUT].bias_offset,
+                                        q->batch, q->outputs, q->lanes, q->steps);
     if (status != WA_OK) {
         return status;
     }
@@ -298,7 +309,7 @@ wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_t
 
 /* ---- Backward ------------------------------------------------------------------------------- */
 
-static wa_status sum(struct wa_session *session, cl_mem values, size_t base, int rows)
+wa_status wa_sequence_sum(struct wa_session *session, cl_mem values, size_t base, int rows)
 {
     const struct wa_sequence *q = session->sequence;
     struct wa_range range = {1, {(size_t)rows}, {0}};
@@ -310,55 +321,35 @@ static wa_status sum(struct wa_session *session, cl_mem values, size_t base, int
 static wa_status readout_gradient(struct wa_session *session, const wa_backward *b)
 {
     const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *l = &session->model.layers[READOUT];
+    const struct wa_model_layer *l = &session->model.layers[WA_READOUT];
     int columns = q->steps * q->lanes;
-    note(session, READOUT, wa_operations_product_name(WA_PRODUCT_GRADIENT),
-         l->weight_count + sequence_values(session, q->units) +
-             sequence_values(session, q->outputs));
-    wa_status status = multiply(
-        session, q->outputs, q->units, columns, l->scale,
-        operand(b->delta->error, 0, columns, false),
-        operand(b->gradient_tape->layers[RECURRENCE].a, (size_t)q->lanes, columns + q->lanes, true),
-        operand(session->gradients, l->weight_offset, q->units, false));
-    return status == WA_OK ? sum(session, b->delta->error, l->bias_offset, q->outputs) : status;
+    wa_status status = multiply(session, q->outputs, q->units, columns, l->scale,
+                                operand(b->delta->error, 0, columns, false),
+                                operand(b->gradient_tape->layers[WA_RECURRENCE].a, (size_t)q->lanes,
+                                        columns + q->lanes, true),
+                                operand(session->gradients, l->weight_offset, q->units, false));
+    return status == WA_OK ? wa_sequence_sum(session, b->delta->error, l->bias_offset, q->outputs)
+                           : status;
 }
 
-/* dW = scale sum s_{t-1} dz_t^T. */
-static wa_status recurrent_gradient(struct wa_session *session, cl_mem states, cl_mem dz)
-{
-    const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
-    int columns = q->steps * q->lanes;
-    if (!q->gradient) {
-        return multiply(session, q->units, q->units, columns, l->scale,
-                        operand(states, 0, columns + q->lanes, false), operand(dz, 0, columns, true),
-                        operand(session->gradients, recurrent_offset(session), q->units, false));
-    }
-    session->engine->flop += (uint64_t)2 * (uint64_t)q->units * (uint64_t)q->units *
-                             (uint64_t)q->steps * (uint64_t)q->batch;
-    size_t tiles = ((size_t)q->units + GRADIENT_TILE - 1) / GRADIENT_TILE;
-    struct wa_range range = {2, {tiles, tiles}, {1, 1}};
-    return wa_engine_launch(session->engine, q->gradient, &range, session->err, "mmmiiiif", states,
-                            dz, session->gradients, (int)recurrent_offset(session), q->units,
-                            columns + q->lanes, columns, (double)l->scale);
-}
-
-/* dW as above, dW_in the same with x_t, db = sum dz_t. */
+/* dW = scale sum s_{t-1} dz_t^T, dW_in the same with x_t, db = sum dz_t. */
 static wa_status recurrence_gradient(struct wa_session *session, const wa_backward *b, cl_mem dz)
 {
     const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *l = &session->model.layers[RECURRENCE];
+    const struct wa_model_layer *l = &session->model.layers[WA_RECURRENCE];
     int columns = q->steps * q->lanes;
-    note(session, RECURRENCE, wa_operations_product_name(WA_PRODUCT_GRADIENT),
-         l->weight_count + sequence_values(session, q->inputs) +
-             2 * sequence_values(session, q->units));
-    wa_status status = recurrent_gradient(session, b->gradient_tape->layers[RECURRENCE].a, dz);
+    wa_status status = multiply(
+        session, q->units, q->units, columns, l->scale,
+        operand(b->gradient_tape->layers[WA_RECURRENCE].a, 0, columns + q->lanes, false),
+        operand(dz, 0, columns, true),
+        operand(session->gradients, wa_sequence_recurrent_offset(session), q->units, false));
     if (status == WA_OK) {
-        status = multiply(session, q->inputs, q->units, columns, l->input_scale,
-                          operand(session->images, 0, columns, false), operand(dz, 0, columns, true),
-                          operand(session->gradients, l->weight_offset, q->units, false));
+        status =
+            multiply(session, q->inputs, q->units, columns, l->input_scale,
+                     operand(session->images, 0, columns, false), operand(dz, 0, columns, true),
+                     operand(session->gradients, l->weight_offset, q->units, false));
     }
-    return status == WA_OK ? sum(session, dz, l->bias_offset, q->units) : status;
+    return status == WA_OK ? wa_sequence_sum(session, dz, l->bias_offset, q->units) : status;
 }
 
 /* dz of a step on one tape, from `product` of the step above and from the readout. */
@@ -366,20 +357,13 @@ static wa_status slope(struct wa_session *session, const wa_backward *b, const s
                        bool has_readout, bool has_above, int step, cl_mem dz, cl_mem now)
 {
     const struct wa_sequence *q = session->sequence;
-    const struct wa_model_layer *top = &session->model.layers[READOUT];
-    int span = 0;
-    struct wa_range range = step_range(session, &span);
-    return wa_engine_launch(session->engine, q->slope, &range, session->err, "mmmmmmiiiiiiiifi",
+    const struct wa_model_layer *top = &session->model.layers[WA_READOUT];
+    struct wa_range range = step_range(q);
+    return wa_engine_launch(session->engine, q->slope, &range, session->err, "mmmmmmiiiiiiiif",
                             q->product, b->delta->error, b->delta->carrier->memory,
-                            tape->layers[RECURRENCE].a, dz, now, (int)has_above, (int)has_readout,
-                            (int)top->weight_offset, q->outputs, q->units, q->lanes, step, q->steps,
-                            (double)top->scale, span);
-}
-
-/* Whether the gradient belongs to another net than the one that carries the error. */
-static bool has_two_nets(const wa_backward *b)
-{
-    return b->gradient_tape && b->gradient_tape != b->transport_tape;
+                            tape->layers[WA_RECURRENCE].a, dz, now, (int)has_above,
+                            (int)has_readout, (int)top->weight_offset, q->outputs, q->units,
+                            q->lanes, step, q->steps, (double)top->scale);
 }
 
 /* From the last step to the first: the error goes on through the transport's weights, and slopes of
@@ -388,30 +372,24 @@ static bool has_two_nets(const wa_backward *b)
 static wa_status through_time(struct wa_session *session, const wa_backward *b)
 {
     const struct wa_sequence *q = session->sequence;
-    bool readout_joins = session->model.layers[READOUT].shape.join != WA_JOIN_NONE;
-    /* Errors and states are read and dz is written: for each net. */
-    note(session, RECURRENCE, wa_operations_product_name(WA_PRODUCT_BACKWARD),
-         (b->transport ? (uint64_t)q->units * (uint64_t)q->units : 0) +
-             (has_two_nets(b) ? 2 : 1) *
-                 (sequence_values(session, q->outputs) + 2 * sequence_values(session, q->units)));
+    bool readout_joins = session->model.layers[WA_READOUT].shape.join != WA_JOIN_NONE;
     wa_status status = WA_OK;
     for (int t = q->steps; t-- > 0 && status == WA_OK;) {
         bool has_above = b->transport && t + 1 < q->steps;
-        if (has_two_nets(b)) {
-            status = slope(session, b, b->gradient_tape, readout_joins, has_above, t, q->gradient_dz,
-                           q->unused);
+        if (wa_sequence_has_two_nets(b)) {
+            status = slope(session, b, b->gradient_tape, readout_joins, has_above, t,
+                           q->gradient_dz, q->unused);
         }
         if (status == WA_OK) {
-            status = slope(session, b, b->transport_tape, true, has_above, t, q->transport_dz,
-                           q->now);
+            status =
+                slope(session, b, b->transport_tape, true, has_above, t, q->transport_dz, q->now);
         }
         if (status == WA_OK && b->transport) {
-            status = multiply(session, q->units, q->lanes, q->units,
-                              session->model.layers[RECURRENCE].scale,
-                              operand(b->transport->memory, recurrent_offset(session), q->units,
-                                      false),
-                              operand(q->now, 0, q->lanes, false),
-                              operand(q->product, 0, q->lanes, false));
+            status = multiply(
+                session, q->units, q->lanes, q->units, session->model.layers[WA_RECURRENCE].scale,
+                operand(b->transport->memory, wa_sequence_recurrent_offset(session), q->units,
+                        false),
+                operand(q->now, 0, q->lanes, false), operand(q->product, 0, q->lanes, false));
         }
     }
     return status;
@@ -421,32 +399,56 @@ static wa_status state_gradient(struct wa_session *session)
 {
     const struct wa_sequence *q = session->sequence;
     struct wa_range range = {2, {(size_t)q->units, (size_t)q->batch}, {0}};
-    note(session, RECURRENCE, "state gradient", 2 * (uint64_t)q->units * (uint64_t)q->batch);
+    note(session, WA_RECURRENCE, "state gradient", 2 * (uint64_t)q->units * (uint64_t)q->batch);
     return wa_engine_launch(session->engine, q->state_gradient, &range, session->err, "mmiiii",
                             q->product, session->gradients,
-                            (int)session->model.layers[RECURRENCE].state_offset, q->batch, q->units,
-                            q->lanes);
+                            (int)session->model.layers[WA_RECURRENCE].state_offset, q->batch,
+                            q->units, q->lanes);
+}
+
+static wa_status recurrence_backward(struct wa_session *session, const wa_backward *b)
+{
+    const struct wa_sequence *q = session->sequence;
+    const struct wa_model_layer *l = &session->model.layers[WA_RECURRENCE];
+    bool is_cpu = session->engine->path == WA_PATH_CPU;
+    bool has_two_nets = wa_sequence_has_two_nets(b);
+    /* Errors and states are read and dz is written: for each net. */
+    note(session, WA_RECURRENCE, wa_operations_product_name(WA_PRODUCT_BACKWARD),
+         (b->transport ? (uint64_t)q->units * (uint64_t)q->units : 0) +
+             (has_two_nets ? 2 : 1) *
+                 (sequence_values(session, q->outputs) + 2 * sequence_values(session, q->units)));
+    wa_status status = is_cpu ? wa_sequence_cpu_through_time(session, b) : through_time(session, b);
+    if (status == WA_OK && b->gradient_tape) {
+        cl_mem dz = has_two_nets ? q->gradient_dz : q->transport_dz;
+        note(session, WA_RECURRENCE, wa_operations_product_name(WA_PRODUCT_GRADIENT),
+             l->weight_count + sequence_values(session, q->inputs) +
+                 2 * sequence_values(session, q->units));
+        status = is_cpu ? wa_sequence_cpu_recurrence_gradient(session, b, dz)
+                        : recurrence_gradient(session, b, dz);
+    }
+    if (status == WA_OK && !is_cpu && b->transport && l->state_count > 0) {
+        status = state_gradient(session);
+    }
+    return status;
 }
 
 wa_status wa_sequence_backward(struct wa_session *session, const wa_backward *b)
 {
     const struct wa_sequence *q = session->sequence;
+    if (b->layer == WA_RECURRENCE) {
+        return recurrence_backward(session, b);
+    }
     wa_status status = WA_OK;
-    if (b->layer == READOUT) {
-        status = b->gradient_tape ? readout_gradient(session, b) : WA_OK;
-        if (b->transport) {
-            b->delta->layer = RECURRENCE;
-            b->delta->carrier = b->transport;
-        }
-        return status;
+    if (b->gradient_tape) {
+        note(session, WA_READOUT, wa_operations_product_name(WA_PRODUCT_GRADIENT),
+             session->model.layers[WA_READOUT].weight_count + sequence_values(session, q->units) +
+                 sequence_values(session, q->outputs));
+        status = session->engine->path == WA_PATH_CPU ? wa_sequence_cpu_readout_gradient(session, b)
+                                                      : readout_gradient(session, b);
     }
-    status = through_time(session, b);
-    if (status == WA_OK && b->gradient_tape) {
-        status = recurrence_gradient(session, b,
-                                     has_two_nets(b) ? q->gradient_dz : q->transport_dz);
-    }
-    if (status == WA_OK && b->transport && session->model.layers[RECURRENCE].state_count > 0) {
-        status = state_gradient(session);
+    if (b->transport) {
+        b->delta->layer = WA_RECURRENCE;
+        b->delta->carrier = b->transport;
     }
     return status;
 }

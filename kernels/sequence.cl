@@ -1,5 +1,6 @@
-/* What a recurrence needs beside matrix products (core/sequence.c). Scalar code for any device; every
- * sum is one work-item's, so that its order is fixed.
+/* What a recurrence needs beside matrix products on the GPU path (core/sequence.c); its error, loss and
+ * sum serve the CPU path too. Scalar code for any device; every sum is one work-item's, so that its
+ * order is fixed.
  *
  * Over time a tensor is [unit][step][lane]. States have a step more than the items, the initial state
  * before the first; `now` is one step, [unit][lane], side by side for the next product.
@@ -33,36 +34,25 @@ __kernel void sequence_start(__global const float *restrict weights, __global fl
 }
 
 /* s_t = relu(x_t W_in scale + z + b), z the recurrent product; into the states and `now`. Lanes past
- * the batch stay zero. A work-item does `span` lanes of a unit: all on CPUs, one on GPUs. */
+ * the batch stay zero. */
 __kernel void sequence_activate(__global const float *restrict z, __global const float *restrict x,
                                 __global const float *restrict weights,
                                 __global float *restrict states, __global float *restrict now,
                                 int input_base, int bias_base, int inputs, int units, int batch,
-                                int lanes, int step, int steps, float scale, int span)
+                                int lanes, int step, int steps, float scale)
 {
-    const int first = get_global_id(0) * span, unit = get_global_id(1);
-    if (first >= lanes || unit >= units) {
+    const int lane = get_global_id(0), unit = get_global_id(1);
+    if (lane >= lanes || unit >= units) {
         return;
     }
-    const int end = min(first + span, lanes), filled = min(end, batch);
-    __global const float *recurrent = z + (size_t)unit * lanes;
-    __global float *s = now + (size_t)unit * lanes;
-    __global float *kept = states + ((size_t)unit * (steps + 1) + step + 1) * lanes;
-    const float bias = weights[bias_base + unit];
-    for (int n = first; n < end; n++) {
-        s[n] = recurrent[n] + bias;
-    }
+    float sum = z[(size_t)unit * lanes + lane] + weights[bias_base + unit];
     for (int i = 0; i < inputs; i++) {
-        __global const float *input = x + ((size_t)i * steps + step) * lanes;
         const float w = scale * weights[input_base + (size_t)i * units + unit];
-        for (int n = first; n < end; n++) {
-            s[n] = fma(w, input[n], s[n]);
-        }
+        sum = fma(w, x[((size_t)i * steps + step) * lanes + lane], sum);
     }
-    for (int n = first; n < end; n++) {
-        const float sum = s[n];
-        s[n] = kept[n] = n >= filled || sum <= 0.0f ? 0.0f : sum; /* NaN stays NaN */
-    }
+    const float s = lane >= batch || sum <= 0.0f ? 0.0f : sum; /* NaN stays NaN */
+    now[(size_t)unit * lanes + lane] = s;
+    states[((size_t)unit * (steps + 1) + step + 1) * lanes + lane] = s;
 }
 
 /* One step of the outputs' error [output][step][lane] = 2 (o - y)/(batch outputs), o = outputs + bias,
@@ -121,30 +111,21 @@ __kernel void sequence_slope(__global const float *restrict above, __global cons
                              __global const float *restrict states, __global float *restrict dz,
                              __global float *restrict now, int has_above, int has_readout,
                              int readout_base, int outs, int units, int lanes, int step, int steps,
-                             float scale, int span)
+                             float scale)
 {
-    const int first = get_global_id(0) * span, unit = get_global_id(1);
-    if (first >= lanes || unit >= units) {
+    const int lane = get_global_id(0), unit = get_global_id(1);
+    if (lane >= lanes || unit >= units) {
         return;
     }
-    const int end = min(first + span, lanes);
-    __global const float *down = above + (size_t)unit * lanes;
-    __global const float *s = states + ((size_t)unit * (steps + 1) + step + 1) * lanes;
-    __global float *d = now + (size_t)unit * lanes;
-    __global float *kept = dz + ((size_t)unit * steps + step) * lanes;
-    for (int n = first; n < end; n++) {
-        d[n] = has_above ? down[n] : 0.0f;
-    }
+    float d = has_above ? above[(size_t)unit * lanes + lane] : 0.0f;
     for (int k = 0; has_readout && k < outs; k++) {
-        __global const float *e = error + ((size_t)k * steps + step) * lanes;
         const float w = scale * weights[readout_base + (size_t)k * units + unit];
-        for (int n = first; n < end; n++) {
-            d[n] = fma(w, e[n], d[n]);
-        }
+        d = fma(w, error[((size_t)k * steps + step) * lanes + lane], d);
     }
-    for (int n = first; n < end; n++) {
-        d[n] = kept[n] = s[n] > 0.0f ? d[n] : 0.0f;
-    }
+    const float s = states[((size_t)unit * (steps + 1) + step + 1) * lanes + lane];
+    d = s > 0.0f ? d : 0.0f;
+    now[(size_t)unit * lanes + lane] = d;
+    dz[((size_t)unit * steps + step) * lanes + lane] = d;
 }
 
 /* gradients [item][unit] of the initial state from the error below the first step, [unit][lane]. */
