@@ -312,11 +312,19 @@ static char *cache_folder(void)
 }
 
 /* PoCL's clBuildProgram stops at an intermediate form: kernels are compiled when they are launched, for
- * the size of their groups, and asking for a program's binary compiles them once more. So programs are
- * not built ahead there, and entries are written at the end, with what the launches compiled. */
+ * the size of their groups, and asking for a program's binary compiles all of them once more. So programs
+ * are not built ahead there, and entries are written at the end, with what the launches compiled. */
 static bool compiles_at_launch(const struct wa_device *device)
 {
     return strstr(device->info.platform_name, "Portable Computing Language") != NULL;
+}
+
+/* PoCL keeps what launches compiled in a cache of its own, unless it is told not to. An entry of ours
+ * beside it would only cost the compilation of the binary, as much again as the whole start. */
+static bool has_own_cache(const struct wa_device *device)
+{
+    const char *setting = getenv("POCL_KERNEL_CACHE");
+    return compiles_at_launch(device) && !(setting && strcmp(setting, "0") == 0);
 }
 
 wa_status wa_programs_create(const struct wa_device *device, struct wa_programs **ret_programs,
@@ -327,7 +335,7 @@ wa_status wa_programs_create(const struct wa_device *device, struct wa_programs 
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     programs->device = device;
-    programs->folder = cache_folder();
+    programs->folder = has_own_cache(device) ? NULL : cache_folder();
     programs->stores_late = compiles_at_launch(device);
     *ret_programs = programs;
     return WA_OK;

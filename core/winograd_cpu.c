@@ -98,18 +98,39 @@ bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_mod
 
 static const char winograd_file[] = "cpu_winograd.cl";
 
-static const struct wa_kernel_entry kernel_entries[] = {
+static const struct wa_kernel_entry map_entries[] = {
     {"constant_map.cl", "map_image", offsetof(struct wa_path_state, map_image), false},
     {"constant_map.cl", "map_layers", offsetof(struct wa_path_state, map_layers), false},
+};
+
+static const struct wa_kernel_entry kernel_entries[] = {
     {"cpu_winograd.cl", "winograd", offsetof(struct wa_path_state, winograd), false},
     {"cpu_winograd.cl", "winograd_weights", offsetof(struct wa_path_state, winograd_weights), false},
 };
-enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
+enum {
+    MAP_KERNEL_COUNT = sizeof map_entries / sizeof *map_entries,
+    KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries
+};
+
+/* Whether some layer of stride 1 goes this way. */
+static bool uses_stride1(const struct wa_engine *engine, const struct wa_model *model)
+{
+    bool is_used = false;
+    for (uint32_t l = 0; l < model->layer_count; l++) {
+        const struct wa_model_layer *layer = &model->layers[l];
+        is_used = is_used || (layer->shape.stride == 1 && (wa_cpu_winograd_fits(engine, layer, false) ||
+                                                           wa_cpu_winograd_fits(engine, layer, true)));
+    }
+    return is_used;
+}
 
 void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_model *model,
                               struct wa_program_list *list)
 {
     if (wa_cpu_winograd_is_used(engine, model)) {
+        wa_operations_add_programs(engine, map_entries, MAP_KERNEL_COUNT, NULL, list);
+    }
+    if (uses_stride1(engine, model)) {
         wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, list);
     }
     wa_cpu_winograd_stride2_programs(engine, model, list);
@@ -359,8 +380,12 @@ wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error
         return WA_OK;
     }
     size_t scratch = 0;
-    wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
+    wa_status status = wa_operations_make_kernels(operations->engine, map_entries, MAP_KERNEL_COUNT,
                                                   NULL, state, err);
+    if (status == WA_OK && uses_stride1(operations->engine, operations->model)) {
+        status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT, NULL, state,
+                                            err);
+    }
     if (status == WA_OK) {
         status = wa_cpu_winograd_stride2_init(operations, err);
     }
@@ -380,6 +405,7 @@ wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error
 void wa_cpu_winograd_finish(struct wa_operations *operations)
 {
     struct wa_path_state *state = operations->state;
+    wa_operations_release_kernels(map_entries, MAP_KERNEL_COUNT, state);
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
     wa_cpu_winograd_stride2_finish(operations);
     for (uint32_t l = 0; state->layers && l < operations->model->layer_count; l++) {
