@@ -5,11 +5,11 @@
 #include "device.h"
 #include "program.h"
 
-/* Which kernels serve: explicit vectors and one work-item a group, or scalar kernels in groups. */
 /* How 3 x 3 convolutions of stride 1 and 2 are computed: by what is expected to be fastest, by the sum itself,
  * or by Winograd's products wherever they apply. */
 enum wa_convolution_choice { WA_CONVOLUTION_AUTO = 0, WA_CONVOLUTION_DIRECT, WA_CONVOLUTION_WINOGRAD };
 
+/* Which kernels serve: explicit vectors and one work-item a group, or scalar kernels in groups. */
 enum wa_path { WA_PATH_CPU = 1, WA_PATH_GPU = 2 };
 
 /* What launches belong to: an operation on a layer (NULL: on none in particular), computed by an
@@ -37,8 +37,7 @@ struct wa_engine {
     uint64_t launches;    /* so far */
     struct wa_work work;  /* what the launches to come belong to */
     uint64_t flop;        /* of the direct algorithms of all products so far */
-    uint64_t
-        traffic; /* bytes that operations so far had to move: operands read, results written once */
+    uint64_t traffic;     /* bytes that operations had to move: operands read, results written once */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
     /* Normalization and activation are not launched, forward and backward: results are meaningless.
      * For `bench`, which finds out so what they cost. */

@@ -91,7 +91,8 @@ static inline void wa_cpu_release_kernel(cl_kernel kernel)
 /* winograd_cpu.c: whether a layer's convolution goes this way. */
 bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_layer *layer,
                           bool is_backward);
-bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_model *model);
+/* Whether some layer of this stride has a product that goes this way. */
+bool wa_cpu_winograd_uses(const struct wa_engine *engine, const struct wa_model *model, uint32_t stride);
 /* Kernels, tables, scratch and maps for all layers; nothing where none goes this way. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error *err);
 void wa_cpu_winograd_finish(struct wa_operations *operations);
@@ -101,9 +102,16 @@ void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_mo
  * products then hold. */
 bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer);
 int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer);
-/* Whether some layer of this stride wants the kernels of a kind. */
-bool wa_cpu_winograd_uses_gradient(const struct wa_engine *engine, const struct wa_model *model,
-                                   uint32_t stride, int kind);
+/* The programs and kernels of the weight gradients of a stride, by kind; those that some layer wants. */
+void wa_cpu_winograd_gradient_programs(const struct wa_engine *engine, const struct wa_model *model,
+                                       uint32_t stride, const char *file,
+                                       struct wa_program_list *list);
+WA_MUST_CHECK wa_status wa_cpu_winograd_gradient_kernels(struct wa_operations *operations,
+                                                         uint32_t stride, const char *file,
+                                                         const char *name, cl_kernel *ret_kernels,
+                                                         const char *finish_name,
+                                                         cl_kernel *ret_finishes,
+                                                         struct wa_error *err);
 /* Chunks and parts of a gradient: vectors of lanes that a chunk takes, parts that fit. */
 int wa_cpu_winograd_gradient_vectors(size_t vector_bytes);
 int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks);

@@ -117,6 +117,11 @@ static inline int wa_divide_up(int a, int b)
     return (a + b - 1) / b;
 }
 
+static inline int wa_round_up(int value, int multiple)
+{
+    return wa_divide_up(value, multiple) * multiple;
+}
+
 static inline int wa_clamp(int value, int low, int high)
 {
     return value < low ? low : value > high ? high : value;

@@ -26,8 +26,8 @@ struct program {
 
 struct wa_programs {
     const struct wa_device *device;
-    char *folder; /* NULL: no cache on disk */
-    bool stores_late;
+    char *folder; /* for entries and compilers' logs; NULL: no such folder */
+    bool keeps_entries, stores_late;
     struct program *first;
     size_t compiled;
 };
@@ -220,8 +220,7 @@ static char *entry_path(const char *folder, const char *key)
 static void store_entry(const char *folder, const char *key, cl_program program)
 {
     size_t size = 0;
-    if (!folder ||
-        clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS ||
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS ||
         size == 0 || size > MAX_ENTRY_BYTES / 2) {
         return;
     }
@@ -274,7 +273,7 @@ static cl_program program_from_entry(const struct wa_device *device, const unsig
 
 static cl_program load_entry(const struct wa_programs *programs, const char *key)
 {
-    if (!programs->folder) {
+    if (!programs->keeps_entries) {
         return NULL;
     }
     char *path = entry_path(programs->folder, key);
@@ -297,13 +296,15 @@ static cl_program load_entry(const struct wa_programs *programs, const char *key
 
 /* ---- Public --------------------------------------------------------------------------------- */
 
-static char *cache_folder(void)
+/* NULL when it cannot be written to, which matters to those who want to keep entries there. */
+static char *cache_folder(bool keeps_entries)
 {
     char *folder = wa_file_cache_path("kernels");
     struct wa_error ignored = {0};
     if (!folder || wa_files_make_folders(folder, 0700, &ignored) != WA_OK ||
         access(folder, W_OK | X_OK) != 0) {
-        wa_log(WA_LOG_WARNING, "no kernel cache (%s), ignoring: programs are built at each start",
+        wa_log(keeps_entries ? WA_LOG_WARNING : WA_LOG_DEBUG,
+               "no kernel cache (%s), ignoring: programs are built at each start",
                ignored.status != WA_OK ? ignored.message : "set XDG_CACHE_HOME to a writable folder");
         free(folder);
         return NULL;
@@ -335,7 +336,9 @@ wa_status wa_programs_create(const struct wa_device *device, struct wa_programs 
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     programs->device = device;
-    programs->folder = has_own_cache(device) ? NULL : cache_folder();
+    bool wants_entries = !has_own_cache(device);
+    programs->folder = cache_folder(wants_entries);
+    programs->keeps_entries = wants_entries && programs->folder;
     programs->stores_late = compiles_at_launch(device);
     *ret_programs = programs;
     return WA_OK;
@@ -348,7 +351,7 @@ void wa_programs_destroy(struct wa_programs *programs)
     }
     for (struct program *p = programs->first; p;) {
         struct program *next = p->next;
-        if (!p->is_stored) {
+        if (programs->keeps_entries && !p->is_stored) {
             store_entry(programs->folder, p->key, p->program);
         }
         (void)clReleaseProgram(p->program);
@@ -380,7 +383,7 @@ wa_status wa_programs_get_text(struct wa_programs *programs, const char *name, c
         status = compile(programs->device->context, programs->device->info.id, name,
                          programs->folder, text, options, &entry->program, err);
         programs->compiled += status == WA_OK;
-        if (status == WA_OK && !programs->stores_late) {
+        if (status == WA_OK && programs->keeps_entries && !programs->stores_late) {
             store_entry(programs->folder, key, entry->program);
             entry->is_stored = true;
         }
@@ -483,7 +486,7 @@ void wa_programs_prebuild(struct wa_programs *programs, const struct wa_program_
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     size_t wanted = cores < 1 ? 1 : cores > MAX_BUILDERS ? MAX_BUILDERS : (size_t)cores;
     wanted = wanted < count ? wanted : count;
-    if (!programs->folder || programs->stores_late || wanted < 2) {
+    if (!programs->keeps_entries || programs->stores_late || wanted < 2) {
         return;
     }
     struct builders builders = {.programs = programs, .specs = specs, .count = count};

@@ -497,7 +497,7 @@ static wa_status prepare(struct trainer *t)
         .steps_per_epoch = t->steps_per_epoch,
         .total_steps = t->step_limit && t->step_limit < total ? t->step_limit : total,
         .batch = (uint64_t)b->batch,
-        .items = b->info.target == WA_TARGET_VALUES ? "sequences" : "images"};
+        .items = b->info.target == WA_TARGET_VALUES ? "items" : "images"};
     unsigned threads = 1;
     wa_status status = wa_loader_threads(&threads, t->err);
     return status == WA_OK ? wa_loader_create(b, threads, &t->loader, t->err) : status;

@@ -72,8 +72,8 @@ int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct w
     return quarters >= 12 ? 2 : quarters >= 6 ? 1 : 0;
 }
 
-bool wa_cpu_winograd_uses_gradient(const struct wa_engine *engine, const struct wa_model *model,
-                                   uint32_t stride, int kind)
+static bool uses_gradient(const struct wa_engine *engine, const struct wa_model *model, uint32_t stride,
+                          int kind)
 {
     bool is_used = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
@@ -85,15 +85,23 @@ bool wa_cpu_winograd_uses_gradient(const struct wa_engine *engine, const struct 
     return is_used;
 }
 
-bool wa_cpu_winograd_is_used(const struct wa_engine *engine, const struct wa_model *model)
+bool wa_cpu_winograd_uses(const struct wa_engine *engine, const struct wa_model *model, uint32_t stride)
 {
     bool is_used = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
-        is_used = is_used || wa_cpu_winograd_fits(engine, &model->layers[l], false) ||
-                  wa_cpu_winograd_fits(engine, &model->layers[l], true) ||
-                  wa_cpu_winograd_gradient_fits(engine, &model->layers[l]);
+        const struct wa_model_layer *layer = &model->layers[l];
+        is_used = is_used || (layer->shape.stride == stride &&
+                              (wa_cpu_winograd_fits(engine, layer, false) ||
+                               wa_cpu_winograd_fits(engine, layer, true) ||
+                               wa_cpu_winograd_gradient_fits(engine, layer)));
     }
     return is_used;
+}
+
+/* Whether there are maps of constant places to keep. */
+static bool is_any_used(const struct wa_engine *engine, const struct wa_model *model)
+{
+    return wa_cpu_winograd_uses(engine, model, 1) || wa_cpu_winograd_uses(engine, model, 2);
 }
 
 static const char winograd_file[] = "cpu_winograd.cl";
@@ -104,63 +112,75 @@ static const struct wa_kernel_entry map_entries[] = {
 };
 
 static const struct wa_kernel_entry kernel_entries[] = {
-    {"cpu_winograd.cl", "winograd", offsetof(struct wa_path_state, winograd), false},
-    {"cpu_winograd.cl", "winograd_weights", offsetof(struct wa_path_state, winograd_weights), false},
+    {winograd_file, "winograd", offsetof(struct wa_path_state, winograd), false},
+    {winograd_file, "winograd_weights", offsetof(struct wa_path_state, winograd_weights), false},
 };
 enum {
     MAP_KERNEL_COUNT = sizeof map_entries / sizeof *map_entries,
     KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries
 };
 
-/* Whether some layer of stride 1 goes this way. */
-static bool uses_stride1(const struct wa_engine *engine, const struct wa_model *model)
+void wa_cpu_winograd_gradient_programs(const struct wa_engine *engine, const struct wa_model *model,
+                                       uint32_t stride, const char *file,
+                                       struct wa_program_list *list)
 {
-    bool is_used = false;
-    for (uint32_t l = 0; l < model->layer_count; l++) {
-        const struct wa_model_layer *layer = &model->layers[l];
-        is_used = is_used || (layer->shape.stride == 1 && (wa_cpu_winograd_fits(engine, layer, false) ||
-                                                           wa_cpu_winograd_fits(engine, layer, true)));
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
+        if (uses_gradient(engine, model, stride, kind)) {
+            char options[WA_BATCH_OPTION_BYTES];
+            wa_cpu_gradient_options(1 << kind, options);
+            wa_operations_add_program(engine, file, options, list);
+        }
     }
-    return is_used;
+}
+
+wa_status wa_cpu_winograd_gradient_kernels(struct wa_operations *operations, uint32_t stride,
+                                           const char *file, const char *name,
+                                           cl_kernel *ret_kernels, const char *finish_name,
+                                           cl_kernel *ret_finishes, struct wa_error *err)
+{
+    struct wa_engine *engine = operations->engine;
+    wa_status status = WA_OK;
+    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS && status == WA_OK; kind++) {
+        if (!uses_gradient(engine, operations->model, stride, kind)) {
+            continue;
+        }
+        char options[WA_BATCH_OPTION_BYTES];
+        wa_cpu_gradient_options(1 << kind, options);
+        status = wa_engine_kernel(engine, file, name, options, &ret_kernels[kind], err);
+        if (status == WA_OK) {
+            status = wa_engine_kernel(engine, file, finish_name, options, &ret_finishes[kind], err);
+        }
+    }
+    return status;
 }
 
 void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_model *model,
                               struct wa_program_list *list)
 {
-    if (wa_cpu_winograd_is_used(engine, model)) {
+    if (is_any_used(engine, model)) {
         wa_operations_add_programs(engine, map_entries, MAP_KERNEL_COUNT, NULL, list);
     }
-    if (uses_stride1(engine, model)) {
+    if (wa_cpu_winograd_uses(engine, model, 1)) {
         wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, list);
+        wa_cpu_winograd_gradient_programs(engine, model, 1, winograd_file, list);
     }
     wa_cpu_winograd_stride2_programs(engine, model, list);
-    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
-        if (wa_cpu_winograd_uses_gradient(engine, model, 1, kind)) {
-            char options[WA_BATCH_OPTION_BYTES];
-            wa_cpu_gradient_options(1 << kind, options);
-            wa_operations_add_program(engine, winograd_file, options, list);
-        }
-    }
 }
 
-static wa_status make_gradient_kernels(struct wa_operations *operations, struct wa_error *err)
+/* The kernels of stride 1. */
+static wa_status make_kernels(struct wa_operations *operations, struct wa_error *err)
 {
     struct wa_path_state *state = operations->state;
-    wa_status status = WA_OK;
-    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS && status == WA_OK; kind++) {
-        if (!wa_cpu_winograd_uses_gradient(operations->engine, operations->model, 1, kind)) {
-            continue;
-        }
-        char options[WA_BATCH_OPTION_BYTES];
-        wa_cpu_gradient_options(1 << kind, options);
-        status = wa_engine_kernel(operations->engine, winograd_file, "winograd_gradient", options,
-                                  &state->winograd_gradient[kind], err);
-        if (status == WA_OK) {
-            status = wa_engine_kernel(operations->engine, winograd_file, "winograd_gradient_finish",
-                                      options, &state->winograd_finish[kind], err);
-        }
+    if (!wa_cpu_winograd_uses(operations->engine, operations->model, 1)) {
+        return WA_OK;
     }
-    return status;
+    wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT, NULL,
+                                                  state, err);
+    return status == WA_OK
+               ? wa_cpu_winograd_gradient_kernels(operations, 1, winograd_file, "winograd_gradient",
+                                                  state->winograd_gradient, "winograd_gradient_finish",
+                                                  state->winograd_finish, err)
+               : status;
 }
 
 /* ---- Tables --------------------------------------------------------------------------------- */
@@ -189,11 +209,6 @@ size_t wa_cpu_winograd_floats(const struct wa_operations *operations, bool is_ba
     return floats;
 }
 
-static int round_up(int value, int multiple)
-{
-    return wa_divide_up(value, multiple) * multiple;
-}
-
 /* How many vectors a chunk takes so that its transformed inputs and products stay in L2. */
 static void size_chunk(const struct wa_engine *engine, int channels, int outs,
                        struct wa_cpu_winograd *w, struct winograd *table)
@@ -201,7 +216,7 @@ static void size_chunk(const struct wa_engine *engine, int channels, int outs,
     int width = engine->vector_width;
     int output_block = 2 * engine->output_block;
     table->channel_block = channels < MAX_CHANNEL_BLOCK ? channels : MAX_CHANNEL_BLOCK;
-    int kept = table->channel_block >= channels ? output_block : round_up(outs, output_block);
+    int kept = table->channel_block >= channels ? output_block : wa_round_up(outs, output_block);
     size_t vector_bytes =
         (size_t)POINTS * (size_t)(table->channel_block + kept) * (size_t)width * sizeof(float);
     /* Two vectors at least: one leaves the units idle. */
@@ -289,7 +304,7 @@ static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
     int width = engine->vector_width;
     w->kernel = operations->state->winograd_gradient[w->kind];
     w->finish = operations->state->winograd_finish[w->kind];
-    int outputs = round_up((int)l->shape.out_channels, width << w->kind);
+    int outputs = wa_round_up((int)l->shape.out_channels, width << w->kind);
     int channels = (int)l->shape.in_channels;
     struct winograd_gradient table = {.channels = channels,
                                       .outs = (int)l->shape.out_channels,
@@ -320,7 +335,7 @@ static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
 static wa_status make_gradients(struct wa_operations *operations, size_t *most_scratch,
                                 struct wa_error *err)
 {
-    wa_status status = make_gradient_kernels(operations, err);
+    wa_status status = WA_OK;
     for (uint32_t l = 0; l < operations->model->layer_count && status == WA_OK; l++) {
         const struct wa_model_layer *layer = &operations->model->layers[l];
         if (!wa_cpu_winograd_gradient_fits(operations->engine, layer)) {
@@ -376,15 +391,14 @@ static wa_status make_maps(struct wa_operations *operations, struct wa_error *er
 wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error *err)
 {
     struct wa_path_state *state = operations->state;
-    if (!wa_cpu_winograd_is_used(operations->engine, operations->model)) {
+    if (!is_any_used(operations->engine, operations->model)) {
         return WA_OK;
     }
     size_t scratch = 0;
     wa_status status = wa_operations_make_kernels(operations->engine, map_entries, MAP_KERNEL_COUNT,
                                                   NULL, state, err);
-    if (status == WA_OK && uses_stride1(operations->engine, operations->model)) {
-        status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT, NULL, state,
-                                            err);
+    if (status == WA_OK) {
+        status = make_kernels(operations, err);
     }
     if (status == WA_OK) {
         status = wa_cpu_winograd_stride2_init(operations, err);

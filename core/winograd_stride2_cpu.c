@@ -70,19 +70,6 @@ bool wa_cpu_winograd_stride2_gradient_pays(const struct wa_model_layer *layer)
            layer->output.rows * layer->output.columns >= MIN_GRADIENT_PLACES;
 }
 
-static bool is_used(const struct wa_engine *engine, const struct wa_model *model)
-{
-    bool is_any_used = false;
-    for (uint32_t l = 0; l < model->layer_count; l++) {
-        const struct wa_model_layer *layer = &model->layers[l];
-        is_any_used = is_any_used || (layer->shape.stride == 2 &&
-                                      (wa_cpu_winograd_fits(engine, layer, false) ||
-                                       wa_cpu_winograd_fits(engine, layer, true) ||
-                                       wa_cpu_winograd_gradient_fits(engine, layer)));
-    }
-    return is_any_used;
-}
-
 static const char kernel_file[] = "cpu_winograd_stride2.cl";
 static const char gradient_file[] = "cpu_winograd_stride2_gradient.cl";
 
@@ -96,47 +83,25 @@ enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const struct wa_model *model,
                                       struct wa_program_list *list)
 {
-    if (is_used(engine, model)) {
+    if (wa_cpu_winograd_uses(engine, model, 2)) {
         wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, NULL, list);
+        wa_cpu_winograd_gradient_programs(engine, model, 2, gradient_file, list);
     }
-    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
-        if (wa_cpu_winograd_uses_gradient(engine, model, 2, kind)) {
-            char options[WA_BATCH_OPTION_BYTES];
-            wa_cpu_gradient_options(1 << kind, options);
-            wa_operations_add_program(engine, gradient_file, options, list);
-        }
-    }
-}
-
-static wa_status make_gradient_kernels(struct wa_operations *operations, struct wa_error *err)
-{
-    struct wa_path_state *state = operations->state;
-    wa_status status = WA_OK;
-    for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS && status == WA_OK; kind++) {
-        if (!wa_cpu_winograd_uses_gradient(operations->engine, operations->model, 2, kind)) {
-            continue;
-        }
-        char options[WA_BATCH_OPTION_BYTES];
-        wa_cpu_gradient_options(1 << kind, options);
-        status = wa_engine_kernel(operations->engine, gradient_file, "winograd_stride2_gradient", options,
-                                  &state->stride2_gradient[kind], err);
-        if (status == WA_OK) {
-            status = wa_engine_kernel(operations->engine, gradient_file,
-                                      "winograd_stride2_gradient_finish", options,
-                                      &state->stride2_finish[kind], err);
-        }
-    }
-    return status;
 }
 
 wa_status wa_cpu_winograd_stride2_init(struct wa_operations *operations, struct wa_error *err)
 {
-    if (!is_used(operations->engine, operations->model)) {
+    struct wa_path_state *state = operations->state;
+    if (!wa_cpu_winograd_uses(operations->engine, operations->model, 2)) {
         return WA_OK;
     }
     wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
-                                                  NULL, operations->state, err);
-    return status == WA_OK ? make_gradient_kernels(operations, err) : status;
+                                                  NULL, state, err);
+    return status == WA_OK ? wa_cpu_winograd_gradient_kernels(
+                                 operations, 2, gradient_file, "winograd_stride2_gradient",
+                                 state->stride2_gradient, "winograd_stride2_gradient_finish",
+                                 state->stride2_finish, err)
+                           : status;
 }
 
 void wa_cpu_winograd_stride2_finish(struct wa_operations *operations)
@@ -149,11 +114,6 @@ void wa_cpu_winograd_stride2_finish(struct wa_operations *operations)
 }
 
 /* ---- Tables --------------------------------------------------------------------------------- */
-
-static int round_up(int value, int multiple)
-{
-    return wa_divide_up(value, multiple) * multiple;
-}
 
 /* Tiles of one size: `rows` and `columns` places each, so many of them, behind those before. The small
  * image has half the sides of the large one. */
@@ -222,10 +182,9 @@ static void size_chunks(const struct wa_engine *engine, bool is_backward, struct
     table->channel_block =
         table->channels < MAX_CHANNEL_BLOCK ? table->channels : MAX_CHANNEL_BLOCK;
     bool keeps_all = !is_backward || table->channel_block < table->channels;
-    int kept = keeps_all ? round_up(table->outs, output_block) : output_block;
+    int kept = keeps_all ? wa_round_up(table->outs, output_block) : output_block;
     size_t vector_bytes =
         (size_t)POINTS * (size_t)(table->channel_block + kept) * (size_t)width * sizeof(float);
-    /* Two vectors at least: one leaves the units idle. */
     int vectors = wa_clamp((int)(SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
     table->stride = cut_chunks(table->tiles, table->sizes, width, vectors, &table->chunks) * width;
     w->groups = wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
@@ -274,7 +233,7 @@ wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operation
     const struct wa_layout *dz = &l->gradient;
     int width = operations->engine->vector_width;
     int channels = (int)l->shape.in_channels;
-    int outputs = round_up((int)l->shape.out_channels, width << w->kind);
+    int outputs = wa_round_up((int)l->shape.out_channels, width << w->kind);
     struct winograd_gradient table = {.channels = channels,
                                       .outs = (int)l->shape.out_channels,
                                       .lanes = x->lanes,

@@ -26,8 +26,7 @@
 
 /* ---- Outputs --------------------------------------------------------------------------------- */
 
-#define BACK4_IN 5
-#define BACK4_OUT 4
+enum { back4_from = 5, back4_to = 4 };
 INLINE void back4(const vec *m, vec *y)
 {
     vec s = m[2] + m[3], e = m[2] - m[3];
@@ -37,8 +36,7 @@ INLINE void back4(const vec *m, vec *y)
     y[3] = m[1] + e + 8.0f * m[4];
 }
 
-#define BACK3_IN 4
-#define BACK3_OUT 3
+enum { back3_from = 4, back3_to = 3 };
 INLINE void back3(const vec *m, vec *y)
 {
     vec s = m[2] + m[3];
@@ -48,49 +46,19 @@ INLINE void back3(const vec *m, vec *y)
 }
 
 #define OUTPUTS(LOAD, STORE)                                                                       \
-    PASS(BACK, back4, BACK4, LOAD, STORE)                                                          \
-    PASS(BACK + 1, back3, BACK3, LOAD, STORE)                                                      \
-    PASS(COPY, copy4, COPY4, LOAD, STORE)                                                          \
-    PASS(COPY + 1, copy3, COPY3, LOAD, STORE)
+    PASS(back4, LOAD, STORE)                                                                       \
+    PASS(back3, LOAD, STORE)                                                                       \
+    PASS(copy4, LOAD, STORE)                                                                       \
+    PASS(copy3, LOAD, STORE)
 #define STORE_PIECES(v, p) store_pieces(v, p, offset)
 DEFINE_PASS(pass_outputs, OUTPUTS, load, store)
 DEFINE_PASS(pass_output_pieces, OUTPUTS, load, STORE_PIECES)
 
-DEFINE_BOTH(back4_back4, back4, BACK4, back4, BACK4)
-DEFINE_BOTH(back4_back3, back4, BACK4, back3, BACK3)
-DEFINE_BOTH(back3_back4, back3, BACK3, back4, BACK4)
-DEFINE_BOTH(back3_back3, back3, BACK3, back3, BACK3)
-DEFINE_BOTH(back4_copy4, back4, BACK4, copy4, COPY4)
-DEFINE_BOTH(back4_copy3, back4, BACK4, copy3, COPY3)
-DEFINE_BOTH(back3_copy4, back3, BACK3, copy4, COPY4)
-DEFINE_BOTH(back3_copy3, back3, BACK3, copy3, COPY3)
-DEFINE_BOTH(copy4_back4, copy4, COPY4, back4, BACK4)
-DEFINE_BOTH(copy4_back3, copy4, COPY4, back3, BACK3)
-DEFINE_BOTH(copy3_back4, copy3, COPY3, back4, BACK4)
-DEFINE_BOTH(copy3_back3, copy3, COPY3, back3, BACK3)
-
-INLINE void both_outputs(int pair, __global const float *restrict from, int from_row, int from_column,
-                         __global float *restrict to, int to_row, int to_column)
-{
-    switch (pair) {
-        CASE(BACK, BACK, back4_back4)
-        CASE(BACK, BACK + 1, back4_back3)
-        CASE(BACK + 1, BACK, back3_back4)
-        CASE(BACK + 1, BACK + 1, back3_back3)
-        CASE(BACK, COPY, back4_copy4)
-        CASE(BACK, COPY + 1, back4_copy3)
-        CASE(BACK + 1, COPY, back3_copy4)
-        CASE(BACK + 1, COPY + 1, back3_copy3)
-        CASE(COPY, BACK, copy4_back4)
-        CASE(COPY, BACK + 1, copy4_back3)
-        CASE(COPY + 1, BACK, copy3_back4)
-        CASE(COPY + 1, BACK + 1, copy3_back3)
-        CASE(COPY, COPY, copy4_copy4)
-        CASE(COPY, COPY + 1, copy4_copy3)
-        CASE(COPY + 1, COPY, copy3_copy4)
-        CASE(COPY + 1, COPY + 1, copy3_copy3)
-    }
-}
+#define OUTPUT_PAIRS(DO)                                                                           \
+    DO(back4, back4) DO(back4, back3) DO(back3, back4) DO(back3, back3)                            \
+    DO(back4, copy4) DO(back4, copy3) DO(back3, copy4) DO(back3, copy3)                            \
+    DO(copy4, back4) DO(copy4, back3) DO(copy3, back4) DO(copy3, back3)
+DEFINE_PAIRS(both_outputs, OUTPUT_PAIRS)
 
 INLINE void to_tensor(struct transform t, __global const float *restrict m, int step, int columns,
                       __global float *restrict middle, __global float *restrict y, const int *offset,
@@ -106,6 +74,11 @@ INLINE void to_tensor(struct transform t, __global const float *restrict m, int 
     }
 }
 
+INLINE int output_kind(int places, int is_odd)
+{
+    return places == 4 ? (is_odd ? copy4_kind : back4_kind) : (is_odd ? copy3_kind : back3_kind);
+}
+
 /* Outputs: y and m start at the first of them. */
 INLINE void transform_outputs(const struct winograd *k, const struct tiles *t, struct place at,
                               int is_backward, __global const float *restrict m, int m_step, int outs,
@@ -115,8 +88,8 @@ INLINE void transform_outputs(const struct winograd *k, const struct tiles *t, s
     const int is_odd_row = is_backward && IS_ODD_ROW(at.phase);
     const int is_odd_column = is_backward && IS_ODD_COLUMN(at.phase);
     const int columns = points_of(t->columns, is_odd_column);
-    const struct transform transform = {.row_kind = (is_odd_row ? COPY : BACK) + (t->rows == 3),
-                                        .column_kind = (is_odd_column ? COPY : BACK) + (t->columns == 3),
+    const struct transform transform = {.row_kind = output_kind(t->rows, is_odd_row),
+                                        .column_kind = output_kind(t->columns, is_odd_column),
                                         .columns = columns,
                                         .rows = t->rows};
     y += t->y + is_odd_row * k->y_row + is_odd_column * k->lanes;

@@ -19,8 +19,7 @@ struct winograd_gradient {
     struct tiles tiles[4]; /* y: of dz */
 };
 
-#define TURNED4_IN 4
-#define TURNED4_OUT 5
+enum { turned4_from = 4, turned4_to = 5 };
 INLINE void turned4(const vec *y, vec *r)
 {
     vec even = y[0] + y[2], odd = y[1] + y[3];
@@ -31,8 +30,7 @@ INLINE void turned4(const vec *y, vec *r)
     r[4] = y[0] + 4.0f * y[2] + 2.0f * y[1] + 8.0f * y[3];
 }
 
-#define TURNED3_IN 3
-#define TURNED3_OUT 4
+enum { turned3_from = 3, turned3_to = 4 };
 INLINE void turned3(const vec *y, vec *r)
 {
     vec even = y[0] + y[2];
@@ -43,25 +41,14 @@ INLINE void turned3(const vec *y, vec *r)
 }
 
 #define GRADIENTS(LOAD, STORE)                                                                     \
-    PASS(TURNED, turned4, TURNED4, LOAD, STORE)                                                    \
-    PASS(TURNED + 1, turned3, TURNED3, LOAD, STORE)
+    PASS(turned4, LOAD, STORE)                                                                     \
+    PASS(turned3, LOAD, STORE)
 DEFINE_PASS(pass_gradients, GRADIENTS, load, store)
 DEFINE_PASS(pass_gradient_pieces, GRADIENTS, LOAD_PIECES, store)
-DEFINE_BOTH(turned4_turned4, turned4, TURNED4, turned4, TURNED4)
-DEFINE_BOTH(turned4_turned3, turned4, TURNED4, turned3, TURNED3)
-DEFINE_BOTH(turned3_turned4, turned3, TURNED3, turned4, TURNED4)
-DEFINE_BOTH(turned3_turned3, turned3, TURNED3, turned3, TURNED3)
 
-INLINE void both_gradients(int pair, __global const float *restrict from, int from_row, int from_column,
-                           __global float *restrict to, int to_row, int to_column)
-{
-    switch (pair) {
-        CASE(TURNED, TURNED, turned4_turned4)
-        CASE(TURNED, TURNED + 1, turned4_turned3)
-        CASE(TURNED + 1, TURNED, turned3_turned4)
-        CASE(TURNED + 1, TURNED + 1, turned3_turned3)
-    }
-}
+#define GRADIENT_PAIRS(DO)                                                                         \
+    DO(turned4, turned4) DO(turned4, turned3) DO(turned3, turned4) DO(turned3, turned3)
+DEFINE_PAIRS(both_gradients, GRADIENT_PAIRS)
 DEFINE_FROM_TENSOR(from_gradients, both_gradients, pass_gradients, pass_gradient_pieces)
 
 /* d [point][lane][output] of a chunk; lanes that the vector before had count as zero. `tile` takes WIDTH
@@ -71,8 +58,8 @@ INLINE void turn_gradients(const struct winograd_gradient *k, const struct tiles
                            __global float *restrict tile, __global float *restrict d, int d_row,
                            int d_step)
 {
-    const struct transform transform = {.row_kind = TURNED + (t->rows == 3),
-                                        .column_kind = TURNED + (t->columns == 3),
+    const struct transform transform = {.row_kind = t->rows == 4 ? turned4_kind : turned3_kind,
+                                        .column_kind = t->columns == 4 ? turned4_kind : turned3_kind,
                                         .columns = t->columns,
                                         .rows = t->rows + 1};
     const int points = (t->rows + 1) * (t->columns + 1);

@@ -28,12 +28,15 @@ struct winograd {
 
 /* ---- Transforms of one dimension ------------------------------------------------------------- */
 
-/* Which transform: of inputs to points, of points back to outputs, and of gradients to points. Those of
- * four outputs are even, those of three follow them. `odd` of four is `even` of three. */
-enum { EVEN = 0, ODD = 2, COPY = 4, BACK = 6, TURNED = 8 };
+/* Each transform has a number: of inputs to points (even, odd), none (copy), of points back to outputs (back)
+ * and of gradients to points (turned), for tiles of four and three outputs. Odd inputs of four outputs go
+ * as even ones of three. It takes so many values `from` and gives so many `to`. */
+enum {
+    even4_kind, even3_kind, odd3_kind, copy4_kind, copy3_kind,
+    back4_kind, back3_kind, turned4_kind, turned3_kind
+};
 
-#define EVEN4_IN 5
-#define EVEN4_OUT 5
+enum { even4_from = 5, even4_to = 5 };
 INLINE void even4(const vec *d, vec *r)
 {
     vec s = d[3] - d[1];
@@ -44,8 +47,7 @@ INLINE void even4(const vec *d, vec *r)
     r[4] = (1.0f / 6) * s;
 }
 
-#define EVEN3_IN 4
-#define EVEN3_OUT 4
+enum { even3_from = 4, even3_to = 4 };
 INLINE void even3(const vec *d, vec *r)
 {
     r[0] = d[0] - d[2];
@@ -54,8 +56,7 @@ INLINE void even3(const vec *d, vec *r)
     r[3] = 0.5f * (d[2] - d[1]);
 }
 
-#define ODD3_IN 3
-#define ODD3_OUT 3
+enum { odd3_from = 3, odd3_to = 3 };
 INLINE void odd3(const vec *d, vec *r)
 {
     r[0] = d[0] - d[1];
@@ -63,15 +64,13 @@ INLINE void odd3(const vec *d, vec *r)
     r[2] = d[1];
 }
 
-#define COPY4_IN 4
-#define COPY4_OUT 4
+enum { copy4_from = 4, copy4_to = 4 };
 INLINE void copy4(const vec *d, vec *r)
 {
     UNROLL for (int i = 0; i < 4; i++) { r[i] = d[i]; }
 }
 
-#define COPY3_IN 3
-#define COPY3_OUT 3
+enum { copy3_from = 3, copy3_to = 3 };
 INLINE void copy3(const vec *d, vec *r)
 {
     UNROLL for (int i = 0; i < 3; i++) { r[i] = d[i]; }
@@ -82,16 +81,16 @@ struct grid {
     int step, row;
 };
 
-#define PASS(KIND, NAME, T, LOAD, STORE)                                                           \
-    case KIND:                                                                                     \
+#define PASS(T, LOAD, STORE)                                                                       \
+    case T##_kind:                                                                                 \
         for (int n = 0; n < rows; n++) {                                                           \
-            vec d[T##_IN], r[T##_OUT];                                                             \
-            UNROLL for (int i = 0; i < T##_IN; i++)                                                \
+            vec d[T##_from], r[T##_to];                                                            \
+            UNROLL for (int i = 0; i < T##_from; i++)                                              \
             {                                                                                      \
                 d[i] = LOAD(from + n * from_grid.row + i * from_grid.step);                        \
             }                                                                                      \
-            NAME(d, r);                                                                            \
-            UNROLL for (int i = 0; i < T##_OUT; i++)                                               \
+            T(d, r);                                                                               \
+            UNROLL for (int i = 0; i < T##_to; i++)                                                \
             {                                                                                      \
                 STORE(r[i], to + n * to_grid.row + i * to_grid.step);                              \
             }                                                                                      \
@@ -109,105 +108,68 @@ struct grid {
         }                                                                                          \
     }
 #define INPUTS(LOAD, STORE)                                                                        \
-    PASS(EVEN, even4, EVEN4, LOAD, STORE)                                                          \
-    PASS(EVEN + 1, even3, EVEN3, LOAD, STORE)                                                      \
-    PASS(ODD, even3, EVEN3, LOAD, STORE)                                                           \
-    PASS(ODD + 1, odd3, ODD3, LOAD, STORE)                                                         \
-    PASS(COPY, copy4, COPY4, LOAD, STORE)                                                          \
-    PASS(COPY + 1, copy3, COPY3, LOAD, STORE)
+    PASS(even4, LOAD, STORE)                                                                       \
+    PASS(even3, LOAD, STORE)                                                                       \
+    PASS(odd3, LOAD, STORE)                                                                        \
+    PASS(copy4, LOAD, STORE)                                                                       \
+    PASS(copy3, LOAD, STORE)
 #define LOAD_PIECES(p) load_pieces(p, offset)
 DEFINE_PASS(pass_inputs, INPUTS, load, store)
 DEFINE_PASS(pass_input_pieces, INPUTS, LOAD_PIECES, store)
 
 /* Both dimensions in one piece, for a vector of lanes that lies in one tile. */
-#define DEFINE_BOTH(NAME, R, ROWS, C, COLUMNS)                                                     \
-    CALLED void NAME(__global const float *restrict from, int from_row, int from_column,           \
-                     __global float *restrict to, int to_row, int to_column)                       \
+#define DEFINE_BOTH(R, C)                                                                          \
+    CALLED void R##_##C(__global const float *restrict from, int from_row, int from_column,        \
+                        __global float *restrict to, int to_row, int to_column)                    \
     {                                                                                              \
-        vec t[ROWS##_OUT][COLUMNS##_IN];                                                           \
-        UNROLL for (int j = 0; j < COLUMNS##_IN; j++)                                              \
+        vec t[R##_to][C##_from];                                                                   \
+        UNROLL for (int j = 0; j < C##_from; j++)                                                  \
         {                                                                                          \
-            vec d[ROWS##_IN], r[ROWS##_OUT];                                                       \
-            UNROLL for (int i = 0; i < ROWS##_IN; i++)                                             \
+            vec d[R##_from], r[R##_to];                                                            \
+            UNROLL for (int i = 0; i < R##_from; i++)                                              \
             {                                                                                      \
                 d[i] = load(from + i * from_row + j * from_column);                                \
             }                                                                                      \
             R(d, r);                                                                               \
-            UNROLL for (int i = 0; i < ROWS##_OUT; i++) { t[i][j] = r[i]; }                        \
+            UNROLL for (int i = 0; i < R##_to; i++) { t[i][j] = r[i]; }                            \
         }                                                                                          \
-        UNROLL for (int i = 0; i < ROWS##_OUT; i++)                                                \
+        UNROLL for (int i = 0; i < R##_to; i++)                                                    \
         {                                                                                          \
-            vec r[COLUMNS##_OUT];                                                                  \
+            vec r[C##_to];                                                                         \
             C(t[i], r);                                                                            \
-            UNROLL for (int j = 0; j < COLUMNS##_OUT; j++)                                         \
+            UNROLL for (int j = 0; j < C##_to; j++)                                                \
             {                                                                                      \
                 store(r[j], to + i * to_row + j * to_column);                                      \
             }                                                                                      \
         }                                                                                          \
     }
-#define PAIR(row_kind, column_kind) ((row_kind) * 16 + (column_kind))
-#define CASE(ROW_KIND, COLUMN_KIND, NAME)                                                          \
-    case PAIR(ROW_KIND, COLUMN_KIND):                                                              \
-        NAME(from, from_row, from_column, to, to_row, to_column);                                  \
+#define PAIR(row_kind, column_kind) ((row_kind)*16 + (column_kind))
+#define CASE(R, C)                                                                                 \
+    case PAIR(R##_kind, C##_kind):                                                                 \
+        R##_##C(from, from_row, from_column, to, to_row, to_column);                               \
         break;
+#define COPY_PAIRS(DO) DO(copy4, copy4) DO(copy4, copy3) DO(copy3, copy4) DO(copy3, copy3)
+COPY_PAIRS(DEFINE_BOTH)
 
-DEFINE_BOTH(even4_even4, even4, EVEN4, even4, EVEN4)
-DEFINE_BOTH(even4_even3, even4, EVEN4, even3, EVEN3)
-DEFINE_BOTH(even4_odd3, even4, EVEN4, odd3, ODD3)
-DEFINE_BOTH(even3_even4, even3, EVEN3, even4, EVEN4)
-DEFINE_BOTH(even3_even3, even3, EVEN3, even3, EVEN3)
-DEFINE_BOTH(even3_odd3, even3, EVEN3, odd3, ODD3)
-DEFINE_BOTH(odd3_even4, odd3, ODD3, even4, EVEN4)
-DEFINE_BOTH(odd3_even3, odd3, ODD3, even3, EVEN3)
-DEFINE_BOTH(odd3_odd3, odd3, ODD3, odd3, ODD3)
-DEFINE_BOTH(even4_copy4, even4, EVEN4, copy4, COPY4)
-DEFINE_BOTH(even4_copy3, even4, EVEN4, copy3, COPY3)
-DEFINE_BOTH(even3_copy4, even3, EVEN3, copy4, COPY4)
-DEFINE_BOTH(even3_copy3, even3, EVEN3, copy3, COPY3)
-DEFINE_BOTH(copy4_even4, copy4, COPY4, even4, EVEN4)
-DEFINE_BOTH(copy4_even3, copy4, COPY4, even3, EVEN3)
-DEFINE_BOTH(copy3_even4, copy3, COPY3, even4, EVEN4)
-DEFINE_BOTH(copy3_even3, copy3, COPY3, even3, EVEN3)
-DEFINE_BOTH(copy4_copy4, copy4, COPY4, copy4, COPY4)
-DEFINE_BOTH(copy4_copy3, copy4, COPY4, copy3, COPY3)
-DEFINE_BOTH(copy3_copy4, copy3, COPY3, copy4, COPY4)
-DEFINE_BOTH(copy3_copy3, copy3, COPY3, copy3, COPY3)
-
-/* `odd` of four is `even` of three. */
-INLINE void both_inputs(int pair, __global const float *restrict from, int from_row, int from_column,
-                        __global float *restrict to, int to_row, int to_column)
-{
-    switch (pair) {
-        CASE(EVEN, EVEN, even4_even4)
-        CASE(EVEN, EVEN + 1, even4_even3)
-        CASE(EVEN, ODD, even4_even3)
-        CASE(EVEN, ODD + 1, even4_odd3)
-        CASE(EVEN + 1, EVEN, even3_even4)
-        CASE(EVEN + 1, EVEN + 1, even3_even3)
-        CASE(EVEN + 1, ODD, even3_even3)
-        CASE(EVEN + 1, ODD + 1, even3_odd3)
-        CASE(ODD, EVEN, even3_even4)
-        CASE(ODD, EVEN + 1, even3_even3)
-        CASE(ODD, ODD, even3_even3)
-        CASE(ODD, ODD + 1, even3_odd3)
-        CASE(ODD + 1, EVEN, odd3_even4)
-        CASE(ODD + 1, EVEN + 1, odd3_even3)
-        CASE(ODD + 1, ODD, odd3_even3)
-        CASE(ODD + 1, ODD + 1, odd3_odd3)
-        CASE(EVEN, COPY, even4_copy4)
-        CASE(EVEN, COPY + 1, even4_copy3)
-        CASE(EVEN + 1, COPY, even3_copy4)
-        CASE(EVEN + 1, COPY + 1, even3_copy3)
-        CASE(COPY, EVEN, copy4_even4)
-        CASE(COPY, EVEN + 1, copy4_even3)
-        CASE(COPY + 1, EVEN, copy3_even4)
-        CASE(COPY + 1, EVEN + 1, copy3_even3)
-        CASE(COPY, COPY, copy4_copy4)
-        CASE(COPY, COPY + 1, copy4_copy3)
-        CASE(COPY + 1, COPY, copy3_copy4)
-        CASE(COPY + 1, COPY + 1, copy3_copy3)
+/* The functions of a list of pairs, and NAME, which picks one of them or of COPY_PAIRS. */
+#define DEFINE_PAIRS(NAME, PAIRS)                                                                  \
+    PAIRS(DEFINE_BOTH)                                                                             \
+    INLINE void NAME(int pair, __global const float *restrict from, int from_row, int from_column, \
+                     __global float *restrict to, int to_row, int to_column)                       \
+    {                                                                                              \
+        switch (pair) {                                                                            \
+            PAIRS(CASE)                                                                            \
+            COPY_PAIRS(CASE)                                                                       \
+        }                                                                                          \
     }
-}
+
+#define INPUT_PAIRS(DO)                                                                            \
+    DO(even4, even4) DO(even4, even3) DO(even4, odd3)                                              \
+    DO(even3, even4) DO(even3, even3) DO(even3, odd3)                                              \
+    DO(odd3, even4) DO(odd3, even3) DO(odd3, odd3)                                                 \
+    DO(even4, copy4) DO(even4, copy3) DO(even3, copy4) DO(even3, copy3)                            \
+    DO(copy4, even4) DO(copy4, even3) DO(copy3, even4) DO(copy3, even3)
+DEFINE_PAIRS(both_inputs, INPUT_PAIRS)
 
 /* A tensor's tile to points, or points to a tile. A vector that lies in two tiles goes in two passes, by way
  * of `middle`. The first pass goes over columns, whose values are rows apart. */
@@ -261,16 +223,26 @@ INLINE void find_vectors(const struct tiles *t, struct place at, int lanes, int 
     }
 }
 
+/* The transform of the inputs in one direction: `places` of a tile, in an odd phase or not. */
+INLINE int input_kind(int places, int is_odd, int is_backward)
+{
+    const int is_four = places == 4;
+    if (is_odd && is_backward) {
+        return is_four ? copy4_kind : copy3_kind;
+    }
+    return is_four ? (is_odd ? even3_kind : even4_kind) : (is_odd ? odd3_kind : even3_kind);
+}
+
 /* Inputs of a block of channels: x starts at the first of them. */
 INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, struct place at,
                              int is_backward, __global const float *restrict x, int channels,
                              __global float *restrict middle, __global float *restrict v, int v_step)
 {
     const int is_odd_row = IS_ODD_ROW(at.phase), is_odd_column = IS_ODD_COLUMN(at.phase);
-    const int scale = is_backward ? 1 : 2, odd = is_backward ? COPY : ODD;
+    const int scale = is_backward ? 1 : 2;
     const int columns = points_of(t->columns, is_odd_column);
-    const struct transform transform = {.row_kind = (is_odd_row ? odd : EVEN) + (t->rows == 3),
-                                        .column_kind = (is_odd_column ? odd : EVEN) + (t->columns == 3),
+    const struct transform transform = {.row_kind = input_kind(t->rows, is_odd_row, is_backward),
+                                        .column_kind = input_kind(t->columns, is_odd_column, is_backward),
                                         .columns = columns,
                                         .rows = points_of(t->rows, is_odd_row)};
     x += t->x + is_odd_row * k->x_row + is_odd_column * k->lanes;

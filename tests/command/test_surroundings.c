@@ -189,6 +189,26 @@ static void test_no_kernel_cache(void **state)
     assert_true(wa_tested_has(t, "run" LAST));
 }
 
+/* What a driver says about a kernel that it refuses is in the message, and whole in a file. */
+static void test_refused_kernel(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char kernels[300];
+    char cache[300];
+    wa_command_change_kernels(t, "broken", "step", "#error first word\n#error second word\n");
+    (void)snprintf(kernels, sizeof kernels, "WALIGN_KERNELS=%s/broken", t->folder.path);
+    (void)snprintf(cache, sizeof cache, "XDG_CACHE_HOME=%s/cache", t->folder.path);
+    t->environment[0] = kernels;
+    t->environment[1] = cache;
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 1);
+    wa_tested_expect_part(t->errors, "walign: building step.cl"); /* PoCL writes a line too */
+    wa_tested_expect_part(t->errors, "first word");
+    wa_tested_expect_part(t->errors, "walign/kernels/build-failure.log");
+    char *log = wa_tested_read(t, "cache/walign/kernels/build-failure.log", NULL);
+    wa_tested_expect_part(log, "second word");
+    free(log);
+}
+
 /* ---- Runs that diverge ----------------------------------------------------------------------- */
 
 static bool is_finite_checkpoint(struct wa_tested_program *t, const char *name)
@@ -248,6 +268,7 @@ int main(void)
         WA_COMMAND_TEST(test_full_disk),
         WA_COMMAND_TEST(test_damaged_kernel_cache),
         WA_COMMAND_TEST(test_no_kernel_cache),
+        WA_COMMAND_TEST(test_refused_kernel),
         WA_COMMAND_TEST(test_divergence),
         WA_COMMAND_TEST(test_divergence_after_a_checkpoint),
     };

@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <json-c/json.h>
 #include <math.h>
 #include <stdio.h>
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "command_test.h"
+#include "files.h"
 
 enum { PATH_BYTES = 1024 };
 
@@ -28,18 +28,26 @@ static json_object *member(json_object *object, const char *key)
     return value;
 }
 
-/* The test's own cache, but for compiled kernels, which are those of all tests. */
+/* Lets a folder of the test's own cache be that of all tests. */
+static void share_folder(struct wa_tested_program *t, const char *name)
+{
+    char shared[PATH_BYTES];
+    char link[PATH_BYTES];
+    struct wa_error err = {0};
+    (void)snprintf(shared, sizeof shared, "%s/%s", getenv("XDG_CACHE_HOME"), name);
+    (void)snprintf(link, sizeof link, "%s/cache/%s", t->folder.path, name);
+    assert_int_equal(wa_files_make_folders(shared, 0700, &err), WA_OK);
+    assert_int_equal(symlink(shared, link), 0);
+}
+
+/* The test's own cache, but for compiled kernels, walign's and PoCL's, which are those of all tests. */
 static void use_own_cache(struct wa_tested_program *t, char variable[PATH_BYTES])
 {
-    char kernels[PATH_BYTES];
-    char link[PATH_BYTES];
-    const char *cache = getenv("XDG_CACHE_HOME");
-    assert_non_null(cache);
-    (void)snprintf(kernels, sizeof kernels, "%s/walign/kernels", cache);
+    assert_non_null(getenv("XDG_CACHE_HOME"));
     assert_true(wa_data_folder_make(&t->folder, "cache"));
     assert_true(wa_data_folder_make(&t->folder, "cache/walign"));
-    (void)snprintf(link, sizeof link, "%s/cache/walign/kernels", t->folder.path);
-    assert_int_equal(symlink(kernels, link), 0);
+    share_folder(t, "walign/kernels");
+    share_folder(t, "pocl");
     (void)snprintf(variable, PATH_BYTES, "XDG_CACHE_HOME=%s/cache", t->folder.path);
     t->environment[0] = variable;
 }
@@ -289,52 +297,15 @@ static void test_damaged_file(void **state)
     (void)json_object_put(result);
 }
 
-/* Copies a kernel file into the folder "wrong", behind a first line. */
-static void copy_kernels(struct wa_tested_program *t, const char *folder, const char *name,
-                         const char *first_line)
-{
-    enum { TEXT_BYTES = 1 << 18 };
-    char from[2 * PATH_BYTES];
-    char to[PATH_BYTES];
-    char *text = calloc(1, TEXT_BYTES);
-    assert_non_null(text);
-    (void)snprintf(from, sizeof from, "%s/%s", folder, name);
-    (void)snprintf(to, sizeof to, "wrong/%s", name);
-    size_t used = (size_t)snprintf(text, TEXT_BYTES, "%s", first_line);
-    FILE *file = fopen(from, "r");
-    assert_non_null(file);
-    used += fread(text + used, 1, TEXT_BYTES - used, file);
-    assert_true(used < TEXT_BYTES);
-    (void)fclose(file);
-    wa_tested_write(t, to, text, used);
-    free(text);
-}
-
-/* All kernels, of which those of Winograd's products store what is wrong by a thousandth. */
-static void write_wrong_kernels(struct wa_tested_program *t)
-{
-    static const char wrong[] = "#define store(value, place) store((value) * 1.001f, place)\n";
-    char folder[PATH_BYTES];
-    (void)snprintf(folder, sizeof folder, "%s/kernels", wa_tested_source());
-    assert_true(wa_data_folder_make(&t->folder, "wrong"));
-    DIR *kernels = opendir(folder);
-    assert_non_null(kernels);
-    for (const struct dirent *entry = readdir(kernels); entry; entry = readdir(kernels)) {
-        const char *dot = strrchr(entry->d_name, '.');
-        if (dot && strcmp(dot, ".cl") == 0) {
-            copy_kernels(t, folder, entry->d_name, strstr(entry->d_name, "winograd") ? wrong : "");
-        }
-    }
-    (void)closedir(kernels);
-}
-
+/* Kernels of Winograd's products that store what is wrong by a thousandth. */
 static void test_wrong_candidates_never_win(void **state)
 {
     struct wa_tested_program *t = *state;
     char cache[PATH_BYTES];
     char kernels[PATH_BYTES];
     use_own_cache(t, cache);
-    write_wrong_kernels(t);
+    wa_command_change_kernels(t, "wrong", "winograd",
+                              "#define store(value, place) store((value) * 1.001f, place)\n");
     (void)snprintf(kernels, sizeof kernels, "WALIGN_KERNELS=%s/wrong", t->folder.path);
     t->environment[1] = kernels;
     json_object *result = tune(t);
