@@ -222,6 +222,9 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         line->devices = argument;
         break;
     case OPTION_DIR:
+        if (!*argument) {
+            return wa_fail(err, WA_E_USAGE, "option --dir needs a directory, got an empty name");
+        }
         line->dir = argument;
         break;
     case OPTION_OPERATIONS:
@@ -250,7 +253,8 @@ static enum outcome parse(const struct command *command, int argc, char **argv,
     opterr = 0;
     optind = 2;
     int id = 0;
-    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+    int option = 0;
+    while ((id = getopt_long(argc, argv, ":", long_options, &option)) != -1) {
         const char *word = argv[optind - 1];
         if (id == OPTION_HELP) {
             print_command_help(command);
@@ -265,9 +269,11 @@ static enum outcome parse(const struct command *command, int argc, char **argv,
             return OUTCOME_FAILED;
         }
         if (id == '?' || !is_allowed(command, id)) {
+            bool is_known = id != '?'; /* but another command's; then `word` may be its value */
             (void)wa_fail(err, WA_E_USAGE,
-                          "`walign %s` has no option '%s'; `walign %s --help` lists them",
-                          command->name, word, command->name);
+                          "`walign %s` has no option '%s%s'; `walign %s --help` lists them",
+                          command->name, is_known ? "--" : "",
+                          is_known ? long_options[option].name : word, command->name);
             return OUTCOME_FAILED;
         }
         if (take_option(line, id, optarg, err) != WA_OK) {
