@@ -245,6 +245,22 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
     return WA_OK;
 }
 
+/* `word` is where getopt stopped: behind an option's value, or behind the first of several letters. */
+static void refuse_option(const struct command *command, int id, const struct option *option,
+                          const char *word, struct wa_error *err)
+{
+    char shown[64];
+    if (id != '?') { /* another command's */
+        (void)snprintf(shown, sizeof shown, "--%s", option->name);
+    } else if (optopt > 0 && optopt < OPTION_SET) {
+        (void)snprintf(shown, sizeof shown, "-%c", optopt);
+    } else {
+        (void)snprintf(shown, sizeof shown, "%s", word);
+    }
+    (void)wa_fail(err, WA_E_USAGE, "`walign %s` has no option '%s'; `walign %s --help` lists them",
+                  command->name, shown, command->name);
+}
+
 enum outcome { OUTCOME_RUN, OUTCOME_DONE, OUTCOME_FAILED };
 
 static enum outcome parse(const struct command *command, int argc, char **argv,
@@ -269,11 +285,7 @@ static enum outcome parse(const struct command *command, int argc, char **argv,
             return OUTCOME_FAILED;
         }
         if (id == '?' || !is_allowed(command, id)) {
-            bool is_known = id != '?'; /* but another command's; then `word` may be its value */
-            (void)wa_fail(err, WA_E_USAGE,
-                          "`walign %s` has no option '%s%s'; `walign %s --help` lists them",
-                          command->name, is_known ? "--" : "",
-                          is_known ? long_options[option].name : word, command->name);
+            refuse_option(command, id, &long_options[option], word, err);
             return OUTCOME_FAILED;
         }
         if (take_option(line, id, optarg, err) != WA_OK) {

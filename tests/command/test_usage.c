@@ -82,6 +82,8 @@ static void test_unknown_option(void **state)
     WA_TESTED_EXPECT_ERROR(t, "'--resume'", "walign devices");
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--jobs", "3"), 2);
     WA_TESTED_EXPECT_ERROR(t, "has no option '--jobs'");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "-fast", "tiny.json"), 2);
+    WA_TESTED_EXPECT_ERROR(t, "has no option '-f'");
     assert_int_equal(WA_TESTED_RUN(t, "data", "list", "--dir", ""), 2);
     WA_TESTED_EXPECT_ERROR(t, "--dir", "empty name");
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out"), 2);

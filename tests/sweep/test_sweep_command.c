@@ -134,11 +134,13 @@ static void take_name(struct wa_tested_program *tested, const char *file)
     free(text);
 }
 
-static void test_a_damaged_record(void **state)
+static void test_odd_and_damaged_directories(void **state)
 {
     struct wa_tested_program *tested = *state;
     wa_tested_write_json(tested, "two.json", "{" BASE ", 'grid': {'seed': [1, 2]}}");
     assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json"), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--out=-two"), 0);
+    expect_lines(tested, "-two/sweep.jsonl", 2, "done", 2);
     take_name(tested, "runs/two/sweep.json");
     assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--resume"), 2);
     WA_TESTED_EXPECT_ERROR(tested, "another sweep", "its run 1 is without a name, not seed-1");
@@ -234,7 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_lists_of_the_published_experiments),
         TEST(test_four_runs_two_at_once),
-        TEST(test_a_damaged_record),
+        TEST(test_odd_and_damaged_directories),
         TEST(test_failed_and_diverged_runs_are_recorded),
         TEST(test_interrupt_lock_and_resume),
         TEST(test_exclusive),
