@@ -412,9 +412,10 @@ static wa_status resume(struct trainer *t)
                              "removed; restore them or start anew with --out",
                              path, (unsigned long long)t->progress.epoch);
         }
-        /* The end of a run may have been moved since. */
+        /* The end of a run may have been moved since, either way. */
         t->progress.is_finished =
-            t->progress.is_finished && (t->progress.epoch >= t->epochs || is_at_limit(t));
+            (t->progress.is_finished && is_at_limit(t)) ||
+            (t->progress.step_in_epoch == 0 && t->progress.epoch >= t->epochs);
         t->setup.batches.rng = t->progress.rng;
     }
     free(path);
