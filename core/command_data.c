@@ -34,21 +34,21 @@ static const wa_dataset_ops *declares_downloads(const wa_plugin *plugin)
     return ops && ops->struct_size >= end ? ops : NULL;
 }
 
-/* Where a data set is looked for first, see wa_plugin_host_data_dir; the caller frees it. */
-static char *default_folder(const char *id)
+/* The user's folder where data of that id are looked for first; the caller frees it. */
+static wa_status default_folder(const char *id, char **ret_folder, struct wa_error *err)
 {
-    const char *data = getenv("WALIGN_DATA");
-    const char *share = getenv("XDG_DATA_HOME");
-    const char *home = getenv("HOME");
-    char path[4096];
-    if (data && *data) {
-        (void)snprintf(path, sizeof path, "%s/%s", data, id);
-    } else if (share && *share) {
-        (void)snprintf(path, sizeof path, "%s/walign/%s", share, id);
-    } else {
-        (void)snprintf(path, sizeof path, "%s/.local/share/walign/%s", home ? home : ".", id);
+    struct wa_data_places places = {0};
+    wa_status status = wa_data_places_list(id, &places, err);
+    if (status == WA_OK && places.count < 2) {
+        status = wa_fail(err, WA_E_USAGE,
+                         "neither WALIGN_DATA nor HOME is set: name a folder with --dir");
     }
-    return strdup(path);
+    if (status == WA_OK) {
+        *ret_folder = places.paths[0];
+        places.paths[0] = NULL;
+    }
+    wa_data_places_free(&places);
+    return status;
 }
 
 static const char *file_name(const wa_download *download)
@@ -75,31 +75,46 @@ static bool is_there(const wa_dataset_ops *ops, const char *folder)
 
 /* ---- list ----------------------------------------------------------------------------------- */
 
+static void print_files(const wa_dataset_ops *ops, const char *id, const char *folder)
+{
+    double bytes = 0;
+    for (uint32_t d = 0; d < ops->download_count; d++) {
+        bytes += (double)ops->downloads[d].size_bytes;
+    }
+    (void)printf("%-16s %7.1f MB  %s%s\n", id, bytes / 1e6,
+                 is_there(ops, folder) ? "there: " : "not there: ", folder);
+}
+
+/* Names the folder that a run would take: the first that exists, else the first one. */
+static wa_status list_files(const wa_dataset_ops *ops, const char *id, const char *dir,
+                            struct wa_error *err)
+{
+    struct wa_data_places places = {0};
+    wa_status status = dir ? WA_OK : wa_data_places_list(id, &places, err);
+    if (status == WA_OK) {
+        const char *folder = dir ? dir : places.paths[0];
+        for (size_t i = places.count; i > 0; i--) {
+            folder = wa_file_is_folder(places.paths[i - 1]) ? places.paths[i - 1] : folder;
+        }
+        print_files(ops, id, folder);
+    }
+    wa_data_places_free(&places);
+    return status;
+}
+
 static wa_status list(const struct wa_registry *registry, const char *dir, struct wa_error *err)
 {
-    for (size_t i = 0; i < wa_registry_count(registry); i++) {
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < wa_registry_count(registry) && status == WA_OK; i++) {
         const wa_plugin *plugin = &wa_registry_at(registry, i)->plugin;
         const wa_dataset_ops *ops = declares_downloads(plugin);
-        if (!ops || (ops->download_count == 0 && !ops->how_to_get)) {
-            continue;
-        }
-        char *folder = dir ? strdup(dir) : default_folder(plugin->id);
-        if (!folder) {
-            return out_of_memory(err);
-        }
-        double bytes = 0;
-        for (uint32_t d = 0; d < ops->download_count; d++) {
-            bytes += (double)ops->downloads[d].size_bytes;
-        }
-        if (ops->download_count == 0) {
+        if (ops && ops->download_count > 0) {
+            status = list_files(ops, plugin->id, dir, err);
+        } else if (ops && ops->how_to_get) {
             (void)printf("%-16s by hand: `walign data get %s` says how\n", plugin->id, plugin->id);
-        } else {
-            (void)printf("%-16s %7.1f MB  %s%s\n", plugin->id, bytes / 1e6,
-                         is_there(ops, folder) ? "there: " : "not there: ", folder);
         }
-        free(folder);
     }
-    return WA_OK;
+    return status;
 }
 
 /* ---- get ------------------------------------------------------------------------------------ */
@@ -156,9 +171,6 @@ static char *address_of(const wa_download *download, const char *id)
 static wa_status check_existing(const wa_download *download, const char *path, struct wa_error *err)
 {
     char hash[WA_SHA256_HEX_BYTES];
-    if (download->unpacks_to) {
-        return WA_OK;
-    }
     wa_status status = wa_sha256_file(path, hash, err);
     if (status == WA_OK && strcmp(hash, download->sha256) != 0) {
         status = wa_fail(err, WA_E_DATA,
@@ -201,7 +213,8 @@ static wa_status get_file(const wa_download *download, const char *id, const cha
     char *address = address_of(download, id);
     wa_status status = place && path && address ? WA_OK : out_of_memory(err);
     if (status == WA_OK && wa_file_exists(place)) {
-        status = check_existing(download, place, err);
+        /* what was unpacked has no checksum */
+        status = download->unpacks_to ? WA_OK : check_existing(download, place, err);
         if (status == WA_OK) {
             (void)fprintf(stderr, "%s is there\n", place);
         }
@@ -234,8 +247,12 @@ static wa_status get(const struct wa_registry *registry, const char *id, const c
                                                 "your own",
                        ops && ops->how_to_get ? ops->how_to_get : "");
     }
-    char *folder = dir ? strdup(dir) : default_folder(id);
-    status = folder ? WA_OK : out_of_memory(err);
+    char *folder = dir ? strdup(dir) : NULL;
+    if (!dir) {
+        status = default_folder(id, &folder, err);
+    } else if (!folder) {
+        status = out_of_memory(err);
+    }
     for (uint32_t i = 0; i < ops->download_count && status == WA_OK; i++) {
         status = get_file(&ops->downloads[i], id, folder, err);
     }

@@ -184,9 +184,12 @@ static bool is_at(const char *directory, json_object *where)
 {
     json_object *run = NULL;
     json_object *config = NULL;
-    struct wa_error ignored = {0};
-    bool matches = wa_record_read_run(directory, &run, &ignored) == WA_OK &&
-                   json_object_object_get_ex(run, "config", &config);
+    struct wa_error reason = {0};
+    if (wa_record_read_run(directory, &run, &reason) != WA_OK) {
+        wa_log(WA_LOG_WARNING, "%s, ignoring this run", reason.message);
+        return false;
+    }
+    bool matches = json_object_object_get_ex(run, "config", &config);
     if (where) {
         json_object_object_foreach(where, path, wanted)
         {
@@ -219,10 +222,12 @@ static wa_status score_runs(struct scores *s, const char *folder, json_object *w
         char *directory =
             entries[i]->d_name[0] == '.' ? NULL : wa_file_join(folder, entries[i]->d_name);
         if (status == WA_OK && directory && is_run(directory) && is_at(directory, where)) {
+            size_t used = s->used;
             reason = (struct wa_error){0};
             status = score_directory(s, directory, &reason);
             scored += status == WA_OK;
             if (status == WA_E_DATA || status == WA_E_USAGE) {
+                s->used = used; /* not the lines of some of its epochs */
                 wa_log(WA_LOG_WARNING, "%s, ignoring this run", reason.message);
                 status = WA_OK;
             }

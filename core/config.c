@@ -29,7 +29,14 @@ static void write_place(const void *context, const char *path, char *ret_place, 
         }
     }
     struct wa_json_place place;
-    (void)wa_json_places_find(config->places, path, &place);
+    bool is_in_file = wa_json_places_find(config->places, path, &place);
+    /* A value that is not there was made around one that was set. */
+    for (size_t i = config->override_count; i > 0 && !is_in_file; i--) {
+        if (wa_json_path_is_within(config->overrides[i - 1].path, path)) {
+            (void)snprintf(ret_place, size, "%s", config->overrides[i - 1].place);
+            return;
+        }
+    }
     (void)snprintf(ret_place, size, "%s:%" PRIu32 ":%" PRIu32, config->file, place.line,
                    place.column);
 }

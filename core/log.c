@@ -3,6 +3,10 @@
 
 #include <stdio.h>
 
+#include "status.h"
+
+enum { LINE_BYTES = WA_MESSAGE_BYTES + 128 }; /* a failure's message, and words beside it */
+
 static wa_log_level log_level = WA_LOG_INFO;
 
 void wa_log_set_level(wa_log_level level)
@@ -15,7 +19,7 @@ void wa_log_v(wa_log_level level, const char *format, va_list arguments)
     if (level > log_level && level != WA_LOG_PLUGIN_MISBEHAVING) {
         return;
     }
-    char line[1024];
+    char line[LINE_BYTES];
     (void)vsnprintf(line, sizeof line, format, arguments);
     const char *prefix = level == WA_LOG_WARNING               ? "warning: "
                          : level == WA_LOG_PLUGIN_MISBEHAVING ? "plugin misbehaving: "

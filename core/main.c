@@ -222,6 +222,9 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
         line->devices = argument;
         break;
     case OPTION_DIR:
+        if (!*argument) {
+            return wa_fail(err, WA_E_USAGE, "option --dir needs a directory, got an empty name");
+        }
         line->dir = argument;
         break;
     case OPTION_OPERATIONS:
@@ -242,6 +245,22 @@ static wa_status take_option(struct wa_command_line *line, int id, const char *a
     return WA_OK;
 }
 
+/* `word` is where getopt stopped: behind an option's value, or behind the first of several letters. */
+static void refuse_option(const struct command *command, int id, const struct option *option,
+                          const char *word, struct wa_error *err)
+{
+    char shown[64];
+    if (id != '?') { /* another command's */
+        (void)snprintf(shown, sizeof shown, "--%s", option->name);
+    } else if (optopt > 0 && optopt < OPTION_SET) {
+        (void)snprintf(shown, sizeof shown, "-%c", optopt);
+    } else {
+        (void)snprintf(shown, sizeof shown, "%s", word);
+    }
+    (void)wa_fail(err, WA_E_USAGE, "`walign %s` has no option '%s'; `walign %s --help` lists them",
+                  command->name, shown, command->name);
+}
+
 enum outcome { OUTCOME_RUN, OUTCOME_DONE, OUTCOME_FAILED };
 
 static enum outcome parse(const struct command *command, int argc, char **argv,
@@ -250,7 +269,8 @@ static enum outcome parse(const struct command *command, int argc, char **argv,
     opterr = 0;
     optind = 2;
     int id = 0;
-    while ((id = getopt_long(argc, argv, ":", long_options, NULL)) != -1) {
+    int option = 0;
+    while ((id = getopt_long(argc, argv, ":", long_options, &option)) != -1) {
         const char *word = argv[optind - 1];
         if (id == OPTION_HELP) {
             print_command_help(command);
@@ -265,9 +285,7 @@ static enum outcome parse(const struct command *command, int argc, char **argv,
             return OUTCOME_FAILED;
         }
         if (id == '?' || !is_allowed(command, id)) {
-            (void)wa_fail(err, WA_E_USAGE,
-                          "`walign %s` has no option '%s'; `walign %s --help` lists them",
-                          command->name, word, command->name);
+            refuse_option(command, id, &long_options[option], word, err);
             return OUTCOME_FAILED;
         }
         if (take_option(line, id, optarg, err) != WA_OK) {

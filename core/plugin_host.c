@@ -392,15 +392,8 @@ wa_status wa_plugin_host_check(struct wa_plugin_host *plugin_host, const char *o
 
 /* ---- The data folder ------------------------------------------------------------------------ */
 
-enum { MAX_PLACES = 3 };
-
-struct places {
-    size_t count;
-    char *paths[MAX_PLACES];
-};
-
 /* Appends <folder>/<middle>/<id>, `middle` may be "". */
-static bool add_place(struct places *places, const char *folder, const char *middle, const char *id)
+static bool add_place(struct wa_data_places *places, const char *folder, const char *middle, const char *id)
 {
     size_t size = strlen(folder) + strlen(middle) + strlen(id) + sizeof "//";
     char *path = malloc(size);
@@ -412,7 +405,7 @@ static bool add_place(struct places *places, const char *folder, const char *mid
     return true;
 }
 
-static bool list_places(struct places *places, const char *id)
+static bool list_places(struct wa_data_places *places, const char *id)
 {
     const char *data = getenv("WALIGN_DATA");
     if (data && data[0] != '\0' && !add_place(places, data, "", id)) {
@@ -431,13 +424,30 @@ static bool list_places(struct places *places, const char *id)
     return add_place(places, SYSTEM_DATA_FOLDER, "", id);
 }
 
+wa_status wa_data_places_list(const char *id, struct wa_data_places *ret_places,
+                              struct wa_error *err)
+{
+    *ret_places = (struct wa_data_places){0};
+    return list_places(ret_places, id)
+               ? WA_OK
+               : wa_fail(err, WA_E_MEMORY, "out of memory for the folders of data");
+}
+
+void wa_data_places_free(struct wa_data_places *places)
+{
+    for (size_t i = 0; i < places->count; i++) {
+        free(places->paths[i]);
+    }
+    *places = (struct wa_data_places){0};
+}
+
 static bool is_folder(const char *path)
 {
     struct stat info;
     return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
-static wa_status fail_no_place(struct wa_plugin_host *self, const struct places *places)
+static wa_status fail_no_place(struct wa_plugin_host *self, const struct wa_data_places *places)
 {
     const wa_plugin *plugin = &self->record->plugin;
     char list[WA_MESSAGE_BYTES / 2] = "";
@@ -457,11 +467,8 @@ static wa_status fail_no_place(struct wa_plugin_host *self, const struct places 
 
 static wa_status search_places(struct wa_plugin_host *self)
 {
-    struct places places = {.count = 0};
-    wa_status status = WA_OK;
-    if (!list_places(&places, self->record->plugin.id)) {
-        status = no_memory(self);
-    }
+    struct wa_data_places places = {0};
+    wa_status status = wa_data_places_list(self->record->plugin.id, &places, self->err);
     for (size_t i = 0; i < places.count && status == WA_OK && !self->data_dir; i++) {
         if (is_folder(places.paths[i])) {
             self->data_dir = places.paths[i];
@@ -471,9 +478,7 @@ static wa_status search_places(struct wa_plugin_host *self)
     if (status == WA_OK && !self->data_dir) {
         status = fail_no_place(self, &places);
     }
-    for (size_t i = 0; i < places.count; i++) {
-        free(places.paths[i]);
-    }
+    wa_data_places_free(&places);
     return status;
 }
 

@@ -63,4 +63,15 @@ WA_MUST_CHECK wa_status wa_plugin_host_check(struct wa_plugin_host *plugin_host,
 WA_MUST_CHECK wa_status wa_plugin_host_data_dir(struct wa_plugin_host *plugin_host,
                                                 const char **ret_dir);
 
+/* The folders in which data of an id are looked for, in that order; the system's, which is not the
+ * user's to fill, is last. Fails with WA_E_MEMORY; in any case the caller frees them. */
+enum { WA_DATA_PLACES_MAX = 3 };
+struct wa_data_places {
+    size_t count;
+    char *paths[WA_DATA_PLACES_MAX];
+};
+WA_MUST_CHECK wa_status wa_data_places_list(const char *id, struct wa_data_places *ret_places,
+                                            struct wa_error *err);
+void wa_data_places_free(struct wa_data_places *places);
+
 #endif

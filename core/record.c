@@ -25,6 +25,7 @@ enum { MAX_RUN_BYTES = 64 << 20, NUMBER_BYTES = 40 };
 #define CHECKPOINTS_NAME "checkpoints"
 #define LAST_NAME "last.safetensors"
 #define LOCK_NAME "lock"
+#define SWEEP_NAME "sweep.json"
 
 /* A file of lines, each with a growing number under `key`. */
 struct lines {
@@ -186,10 +187,11 @@ static wa_status fail_locked(struct wa_error *err, const char *directory, int fd
     char process[32] = "";
     ssize_t got = pread(fd, process, sizeof process - 1, 0);
     process[got > 0 ? strspn(process, "0123456789") : 0] = 0;
-    return wa_fail(err, WA_E_USAGE,
-                   "%s: another walign%s%s is writing to this run directory; wait for it or choose "
-                   "another one with --out",
-                   directory, process[0] ? ", process " : "", process);
+    return wa_fail(
+        err, WA_E_USAGE,
+        "%s: another walign%s%s%s is writing to this run directory; wait for it or choose "
+        "another one with --out",
+        directory, process[0] ? ", process " : "", process, process[0] ? "," : "");
 }
 
 /* Whether the open file is still the one of that name: its last owner removes it. */
@@ -386,6 +388,23 @@ static wa_status refuse_earlier_run(const char *directory, struct wa_error *err)
     return WA_OK;
 }
 
+/* A sweep that finds a run in its directory cannot be resumed any more. */
+static wa_status refuse_sweep(const char *directory, struct wa_error *err)
+{
+    char *path = wa_file_join(directory, SWEEP_NAME);
+    if (!path) {
+        return fail_memory(err, directory);
+    }
+    bool is_there = wa_file_exists(path);
+    free(path);
+    return is_there
+               ? wa_fail(err, WA_E_USAGE,
+                         "%s: there is a sweep in this directory (" SWEEP_NAME "), not a single "
+                         "run; choose another one with --out",
+                         directory)
+               : WA_OK;
+}
+
 static wa_status make_checkpoint_folder(const char *directory, struct wa_error *err)
 {
     char *folder = wa_file_join(directory, CHECKPOINTS_NAME);
@@ -415,8 +434,11 @@ static wa_status open_directory(struct wa_record *record, bool resume, struct wa
     if (status == WA_OK) {
         status = init_lines(&record->steps, directory, STEPS_NAME, "step", err);
     }
+    if (status == WA_OK) {
+        status = refuse_sweep(directory, err); /* before anything is written */
+    }
     if (status == WA_OK && !resume) {
-        status = refuse_earlier_run(directory, err); /* before anything is written */
+        status = refuse_earlier_run(directory, err);
     }
     if (status == WA_OK) {
         status = wa_files_make_folders(directory, 0777, err);

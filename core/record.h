@@ -13,8 +13,8 @@ struct wa_record;
 /* Makes the directory where it is missing, locks it and removes what a killed process left half
  * written; *ret_record is the caller's to close. Without `resume` a directory that holds a run
  * already is refused. With it, the whole lines of metrics.jsonl and steps.jsonl stay byte for byte
- * and a torn last line is dropped. WA_E_USAGE: the directory holds a run, is in use, or cannot be
- * written; WA_E_DATA: a line of these files is not one of theirs. */
+ * and a torn last line is dropped. WA_E_USAGE: the directory holds a run or a sweep, is in use, or
+ * cannot be written; WA_E_DATA: a line of these files is not one of theirs. */
 WA_MUST_CHECK wa_status wa_record_open(const char *directory, bool resume,
                                        struct wa_record **ret_record, struct wa_error *err);
 void wa_record_close(struct wa_record *record); /* takes NULL */

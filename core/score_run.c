@@ -15,7 +15,10 @@
 #include "safetensors.h"
 #include "score.h"
 
-enum { SEED = 99, MAX_SIDE = 1 << 20 };
+enum { SEED = 99, MAX_SIDE = 1 << 20, MAX_KERNEL = 64 };
+
+/* Words of a checkpoint's state.progress; see checkpoint.c. */
+enum { WORD_EPOCH = 0, WORD_STEP_IN_EPOCH = 2, PROGRESS_WORDS = 4 };
 
 /* A layer as run.json describes it. */
 struct scored_layer {
@@ -83,7 +86,9 @@ static wa_status read_layer(const struct scorer *s, size_t index, struct scored_
     is_good = take_size(entry, "stride", &o->stride) && is_good;
     is_good = take_size(entry, "height", &o->rows) && is_good;
     is_good = take_size(entry, "width", &o->columns) && is_good;
-    return is_good && o->kernel <= 64
+    is_good = is_good && o->kernel <= MAX_KERNEL &&
+              (int64_t)o->rows * o->columns * o->kernel * o->kernel <= INT32_MAX;
+    return is_good
                ? WA_OK
                : wa_fail(s->err, WA_E_DATA, "%s/run.json: layers[%zu] is no description of a layer",
                          s->directory, index);
@@ -251,11 +256,15 @@ static wa_status score_checkpoint(const struct scorer *s, const struct wa_safete
 
 /* ---- Checkpoints ---------------------------------------------------------------------------- */
 
+/* *ret_is_inside: of a run that was stopped in the epoch behind *ret_epoch. */
 static wa_status read_checkpoint(const struct scorer *s, char *path,
-                                 struct wa_safetensors **ret_file, uint64_t *ret_epoch)
+                                 struct wa_safetensors **ret_file, uint64_t *ret_epoch,
+                                 bool *ret_is_inside)
 {
-    const struct wa_safetensors_entry progress = {
-        .name = "state.progress", .type = WA_SAFETENSORS_U64, .dimensions = 1, .shape = {4}};
+    const struct wa_safetensors_entry progress = {.name = "state.progress",
+                                                  .type = WA_SAFETENSORS_U64,
+                                                  .dimensions = 1,
+                                                  .shape = {PROGRESS_WORDS}};
     const void *data = NULL;
     wa_status status = path ? wa_safetensors_read(path, ret_file, s->err)
                             : wa_fail(s->err, WA_E_MEMORY, "out of memory");
@@ -263,13 +272,17 @@ static wa_status read_checkpoint(const struct scorer *s, char *path,
         status = wa_safetensors_expect(*ret_file, &progress, &data, s->err);
     }
     if (status == WA_OK) {
-        memcpy(ret_epoch, data, sizeof *ret_epoch);
+        uint64_t words[PROGRESS_WORDS];
+        memcpy(words, data, sizeof words);
+        *ret_epoch = words[WORD_EPOCH];
+        *ret_is_inside = words[WORD_STEP_IN_EPOCH] > 0;
     }
     free(path);
     return status;
 }
 
-/* The epoch's own checkpoint, or the last one if it is of that epoch; *ret_file NULL if neither is. */
+/* The epoch's own checkpoint, or the last one if it is of that epoch's end; *ret_file NULL if neither
+ * is. `any_last`: the last one, of whichever epoch's end it is. */
 static wa_status find_checkpoint(const struct scorer *s, uint64_t wanted, bool any_last,
                                  struct wa_safetensors **ret_file, uint64_t *ret_epoch)
 {
@@ -283,8 +296,9 @@ static wa_status find_checkpoint(const struct scorer *s, uint64_t wanted, bool a
         free(path);
         return WA_OK;
     }
-    wa_status status = read_checkpoint(s, path, ret_file, ret_epoch);
-    if (status == WA_OK && !any_last && *ret_epoch != wanted) {
+    bool is_inside = false;
+    wa_status status = read_checkpoint(s, path, ret_file, ret_epoch, &is_inside);
+    if (status == WA_OK && (is_inside || (!any_last && *ret_epoch != wanted))) {
         wa_safetensors_destroy(*ret_file);
         *ret_file = NULL;
     }
@@ -378,9 +392,11 @@ wa_status wa_score_run(const char *directory, const struct wa_score_request *req
     struct scorer s = {
         .directory = directory, .request = request, .visit = visit, .context = context, .err = err};
     uint64_t epoch = 0;
+    bool is_inside = false;
     wa_status status = open_run(&s);
     if (status == WA_OK) {
-        status = read_checkpoint(&s, wa_record_checkpoint_path(directory, 0), &s.initial, &epoch);
+        status = read_checkpoint(&s, wa_record_checkpoint_path(directory, 0), &s.initial, &epoch,
+                                 &is_inside);
     }
     if (status == WA_OK) {
         status = request->epoch < 0 ? score_all(&s) : score_epoch(&s, (uint64_t)request->epoch);

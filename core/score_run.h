@@ -5,7 +5,7 @@
 #include "status.h"
 
 struct wa_score_request {
-    int64_t epoch; /* negative: all that have a checkpoint */
+    int64_t epoch; /* negative: all at whose end a checkpoint was written */
     bool is_noise; /* the published estimate, else exact */
     bool has_control;
 };

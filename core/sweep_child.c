@@ -21,7 +21,12 @@
 
 extern char **environ;
 
-enum { CANNOT_START = 127, FIXED_ARGUMENTS = 12, MAX_LOG_BYTES = 16 << 20, REMOVE_DESCRIPTORS = 16 };
+enum {
+    CANNOT_START = 127,
+    FIXED_ARGUMENTS = 13,
+    MAX_LOG_BYTES = 16 << 20,
+    REMOVE_DESCRIPTORS = 16
+};
 
 void wa_sweep_processors_allowed(struct wa_sweep_processors *ret_processors)
 {
@@ -61,7 +66,6 @@ static void list_arguments(struct start *start, const struct wa_sweep_child *chi
     const char **to = start->arguments;
     *to++ = "walign";
     *to++ = "train";
-    *to++ = start->config_path;
     *to++ = "--paths-from";
     *to++ = child->paths_from;
     *to++ = "--device";
@@ -74,6 +78,8 @@ static void list_arguments(struct start *start, const struct wa_sweep_child *chi
         *to++ = "--plugin-path";
         *to++ = child->plugin_paths[i];
     }
+    *to++ = "--"; /* the folder's name may start with a dash */
+    *to++ = start->config_path;
     *to = NULL;
 }
 

@@ -111,9 +111,10 @@ static wa_status compare(const char *directory, struct json_object *old,
         if (status == WA_OK && *differences) {
             (void)snprintf(what, sizeof what, "its run %zu differs: %s", i + 1, differences);
             status = another_sweep(directory, old, what, err);
-        } else if (status == WA_OK && strcmp(json_object_get_string(name), jobs[i].name) != 0) {
+        } else if (status == WA_OK &&
+                   (!name || strcmp(json_object_get_string(name), jobs[i].name) != 0)) {
             (void)snprintf(what, sizeof what, "its run %zu is %s, not %s", i + 1,
-                           json_object_get_string(name), jobs[i].name);
+                           name ? json_object_get_string(name) : "without a name", jobs[i].name);
             status = another_sweep(directory, old, what, err);
         }
         free(differences);
@@ -283,7 +284,15 @@ wa_status wa_sweep_record_open(struct wa_sweep_record *record, const char *direc
     if (status == WA_OK) {
         status = lock(record, err);
     }
-    return status == WA_OK ? begin_or_resume(record, config_file, jobs, count, resume, err) : status;
+    if (status == WA_OK) {
+        status = begin_or_resume(record, config_file, jobs, count, resume, err);
+    }
+    /* A directory that cannot be written was a bad choice, before anything was computed. */
+    if (status == WA_E_IO) {
+        status = WA_E_USAGE;
+        err->status = status;
+    }
+    return status;
 }
 
 void wa_sweep_record_close(struct wa_sweep_record *record)

@@ -26,8 +26,8 @@ struct wa_sweep_record {
 
 /* Makes the directory where it is missing, locks it and writes sweep.json. A directory that holds a
  * sweep is refused without `resume`; with it, the runs must be those of `jobs`, their is_settled is
- * filled in, and sweep.jsonl keeps the lines of these alone. WA_E_USAGE: the directory is in use, or
- * holds another sweep or a single run. Close with wa_sweep_record_close, also after a failure. */
+ * filled in, and sweep.jsonl keeps the lines of these alone. WA_E_USAGE: the directory is in use,
+ * cannot be written, or holds another sweep or a single run. Close with wa_sweep_record_close, also after a failure. */
 WA_MUST_CHECK wa_status wa_sweep_record_open(struct wa_sweep_record *record, const char *directory,
                                              const char *config_file, struct wa_sweep_job *jobs,
                                              size_t count, bool resume, struct wa_error *err);

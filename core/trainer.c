@@ -412,9 +412,10 @@ static wa_status resume(struct trainer *t)
                              "removed; restore them or start anew with --out",
                              path, (unsigned long long)t->progress.epoch);
         }
-        /* The end of a run may have been moved since. */
+        /* The end of a run may have been moved since, either way. */
         t->progress.is_finished =
-            t->progress.is_finished && (t->progress.epoch >= t->epochs || is_at_limit(t));
+            (t->progress.is_finished && is_at_limit(t)) ||
+            (t->progress.step_in_epoch == 0 && t->progress.epoch >= t->epochs);
         t->setup.batches.rng = t->progress.rng;
     }
     free(path);
@@ -480,6 +481,22 @@ static void warn_of_small_sets(const struct trainer *t)
     }
 }
 
+/* Nor is a size that holds out nothing taken without a word. */
+static void warn_of_ignored_validation(const struct trainer *t)
+{
+    const struct wa_batches *b = &t->setup.batches;
+    const char *path = "dataset.validation";
+    int64_t wanted = wa_config_is_given(t->setup.config, path)
+                         ? wa_config_get_integer(t->setup.config, path)
+                         : 0;
+    if (wanted > 0 && b->info.validation_items > 0) {
+        wa_log(WA_LOG_WARNING,
+               "%s is %lld, but this dataset has a validation set of its own, of %llu items, "
+               "ignoring",
+               path, (long long)wanted, (unsigned long long)b->info.validation_items);
+    }
+}
+
 static wa_status prepare(struct trainer *t)
 {
     const struct wa_config *config = t->setup.config;
@@ -490,6 +507,7 @@ static wa_status prepare(struct trainer *t)
     t->logs_angles = wa_config_get_boolean(config, "log_angles");
     t->logs_steps = wa_config_get_boolean(config, "log_steps");
     warn_of_small_sets(t);
+    warn_of_ignored_validation(t);
     uint64_t total = t->epochs * t->steps_per_epoch;
     t->bar = (struct wa_progress_bar){
         .is_quiet = t->request->quiet,
@@ -501,6 +519,16 @@ static wa_status prepare(struct trainer *t)
     unsigned threads = 1;
     wa_status status = wa_loader_threads(&threads, t->err);
     return status == WA_OK ? wa_loader_create(b, threads, &t->loader, t->err) : status;
+}
+
+/* By now something is computed and written: a fault of the data is bad usage no more. */
+static wa_status fail_while_running(struct trainer *t, wa_status status)
+{
+    if (wa_status_exit_code(status) != wa_status_exit_code(WA_E_USAGE)) {
+        return status;
+    }
+    t->err->status = WA_E_FAILED;
+    return WA_E_FAILED;
 }
 
 static wa_status run(struct trainer *t)
@@ -539,7 +567,7 @@ static wa_status run(struct trainer *t)
         status = wa_summary_write(wa_record_directory(t->record), &t->setup.batches,
                                   t->request->quiet || was_finished, t->err);
     }
-    return status;
+    return fail_while_running(t, status);
 }
 
 wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_error *err)

@@ -61,7 +61,8 @@ struct plan {
     bool is_flipped;
 };
 
-static int reduction_for(int width, int height, int out_width, int out_height)
+/* In 64 bits: the longer side of a very long image becomes longer still when it is enlarged. */
+static int reduction_for(int width, int height, int64_t out_width, int64_t out_height)
 {
     int reduction = MOST_REDUCTION;
     while (reduction > 1 && (width < REDUCTION_GAP * reduction * out_width ||

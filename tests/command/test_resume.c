@@ -150,6 +150,25 @@ static void test_more_epochs(void **state)
     wa_tested_expect_equal_metrics(t, "whole/metrics.jsonl", "run/metrics.jsonl");
 }
 
+/* An end that is behind a stopped run already is reached: no further epoch is trained. */
+static void test_fewer_epochs(void **state)
+{
+    struct wa_tested_program *t = *state;
+    pid_t process = WA_TESTED_START(t, "train", "tiny.json", "--out", "run", "--quiet", "--set",
+                                    "epochs=1000000");
+    wa_tested_await(t, "run" LAST);
+    assert_int_equal(kill(process, SIGKILL), 0);
+    assert_int_equal(wa_tested_wait(t, process), 128 + SIGKILL);
+    size_t size = 0;
+    char *last = wa_tested_read(t, "run" LAST, &size);
+    wa_tested_write(t, "before", last, size);
+    free(last);
+    assert_int_equal(
+        WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--resume", "--set", "epochs=1"), 0);
+    wa_tested_expect_part(t->errors, "nothing to do");
+    wa_tested_expect_equal(t, "run" LAST, "before");
+}
+
 static void test_sparse_checkpoints(void **state)
 {
     struct wa_tested_program *t = *state;
@@ -343,6 +362,7 @@ int main(void)
         WA_COMMAND_TEST(test_signals),
         WA_COMMAND_TEST(test_kill_at_any_time),
         WA_COMMAND_TEST(test_more_epochs),
+        WA_COMMAND_TEST(test_fewer_epochs),
         WA_COMMAND_TEST(test_sparse_checkpoints),
         WA_COMMAND_TEST(test_finished_run),
         WA_COMMAND_TEST(test_resume_of_nothing_starts),

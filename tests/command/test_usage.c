@@ -80,9 +80,29 @@ static void test_unknown_option(void **state)
     /* another command's option, and one without its value */
     assert_int_equal(WA_TESTED_RUN(t, "devices", "--resume"), 2);
     WA_TESTED_EXPECT_ERROR(t, "'--resume'", "walign devices");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--jobs", "3"), 2);
+    WA_TESTED_EXPECT_ERROR(t, "has no option '--jobs'");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "-fast", "tiny.json"), 2);
+    WA_TESTED_EXPECT_ERROR(t, "has no option '-f'");
+    assert_int_equal(WA_TESTED_RUN(t, "data", "list", "--dir", ""), 2);
+    WA_TESTED_EXPECT_ERROR(t, "--dir", "empty name");
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out"), 2);
     WA_TESTED_EXPECT_ERROR(t, "--out", "needs a value");
     assert_false(wa_tested_has(t, "runs"));
+}
+
+/* What is at the end of a message says what to do. */
+static void test_a_long_message_is_whole(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char name[1400];
+    memset(name, 'n', sizeof name);
+    for (size_t i = 200; i < sizeof name; i += 200) {
+        name[i] = '/';
+    }
+    name[sizeof name - 1] = '\0';
+    assert_int_equal(WA_TESTED_RUN(t, "train", name), 2);
+    WA_TESTED_EXPECT_ERROR(t, name, "cannot open: No such file or directory");
 }
 
 static void test_wrong_number_of_arguments(void **state)
@@ -266,6 +286,7 @@ int main(void)
         WA_COMMAND_TEST(test_no_command),
         WA_COMMAND_TEST(test_unknown_command),
         WA_COMMAND_TEST(test_unknown_option),
+        WA_COMMAND_TEST(test_a_long_message_is_whole),
         WA_COMMAND_TEST(test_wrong_number_of_arguments),
         WA_COMMAND_TEST(test_devices),
         WA_COMMAND_TEST(test_device_is_chosen),

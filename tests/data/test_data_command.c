@@ -137,6 +137,26 @@ static void test_an_archive(void **state)
     assert_int_equal(get(served, "nothing", "test-good"), 0);
 }
 
+/* An archive that lies there already is checked like one that is fetched, and stays the user's. */
+static void test_an_archive_of_the_users(void **state)
+{
+    struct served *served = *state;
+    assert_int_equal(get(served, "plain", "test-empty"), 2); /* leaves the good archive */
+    size_t size = 0;
+    char *good = wa_tested_read(served->tested, "got/good.tar", &size);
+    good[size - 1] = 'x';
+    wa_tested_write(served->tested, "got/good.tar", good, size);
+    assert_int_equal(get(served, "nothing", "test-good"), 2);
+    WA_TESTED_EXPECT_ERROR(served->tested, "got/good.tar", "is not the official file", "--dir");
+    assert_int_equal(size_of(served, "got/good.tar"), size);
+    assert_false(wa_tested_has(served->tested, "got/made"));
+    good[size - 1] = '\0';
+    wa_tested_write(served->tested, "got/good.tar", good, size);
+    assert_int_equal(get(served, "nothing", "test-good"), 0);
+    assert_int_equal(size_of(served, "got/made/one"), 5);
+    free(good);
+}
+
 static void test_hostile_archives(void **state)
 {
     struct served *served = *state;
@@ -153,6 +173,30 @@ static void test_hostile_archives(void **state)
         assert_false(wa_tested_has(served->tested, "got/evil"));
     }
     assert_int_not_equal(access("/tmp/walign-test-evil", F_OK), 0);
+}
+
+/* `data list` looks where runs look, and `data get` puts files where they look first. */
+static void test_places(void **state)
+{
+    struct served *served = *state;
+    const char *plugins = getenv("WALIGN_TEST_PLUGINS");
+    (void)get(served, "plain", "no-such-data"); /* sets the mirror */
+    served->tested->environment[2] = "WALIGN_DATA";
+    served->tested->environment[3] = "HOME=home";
+    served->tested->environment[4] = "XDG_DATA_HOME=not/absolute";
+    assert_int_equal(
+        WA_TESTED_RUN(served->tested, "data", "get", "test-plain", "--plugin-path", plugins), 0);
+    assert_string_equal(served->tested->output, "home/.local/share/walign/test-plain\n");
+    /* what lies in a later place is found where an earlier one is missing */
+    served->tested->environment[2] = "WALIGN_DATA=data";
+    assert_int_equal(WA_TESTED_RUN(served->tested, "data", "list", "--plugin-path", plugins), 0);
+    wa_tested_expect_part(served->tested->output, "MB  there: home/.local/share/walign/test-plain");
+    wa_tested_expect_part(served->tested->output, "MB  not there: data/test-good");
+    served->tested->environment[2] = "WALIGN_DATA";
+    served->tested->environment[3] = "HOME";
+    assert_int_equal(
+        WA_TESTED_RUN(served->tested, "data", "get", "test-plain", "--plugin-path", plugins), 2);
+    WA_TESTED_EXPECT_ERROR(served->tested, "HOME", "--dir");
 }
 
 static void test_list_and_bad_usage(void **state)
@@ -183,7 +227,9 @@ int main(void)
         TEST(test_a_server_without_ranges),
         TEST(test_wrong_files_leave_nothing),
         TEST(test_an_archive),
+        TEST(test_an_archive_of_the_users),
         TEST(test_hostile_archives),
+        TEST(test_places),
         TEST(test_list_and_bad_usage),
     };
 #undef TEST

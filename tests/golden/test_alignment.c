@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include <math.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -281,6 +282,75 @@ static void test_score(void **state)
     wa_tested_expect_part(tested->errors, "sweep/alone");
     wa_tested_expect_part(tested->output, "width-6");
     (void)line_value(tested, "sweep/scores.jsonl", 5, "score");
+    /* of a run that cannot be scored whole, nothing is written */
+    wa_tested_write(tested, "sweep/width-4/checkpoints/epoch-0002.safetensors", "damaged", 7);
+    wa_tested_write(tested, "sweep/alone/run.json", "{", 1);
+    wa_tested_write_json(tested, "score.json", "{'sweep': 'sweep'}");
+    assert_int_equal(WA_TESTED_RUN(tested, "score", "score.json"), 0);
+    wa_tested_expect_part(tested->errors, "sweep/width-4/checkpoints/epoch-0002.safetensors");
+    wa_tested_expect_part(tested->errors, "sweep/alone/run.json:1:2: damaged");
+    char *lines = wa_tested_read(tested, "sweep/scores.jsonl", NULL);
+    wa_tested_expect_part(lines, "width-6");
+    assert_null(strstr(lines, "width-4"));
+    free(lines);
+}
+
+/* Sleeps until the file is longer than `size`. */
+static void await_more(struct wa_tested_program *tested, const char *name, size_t size)
+{
+    size_t now = 0;
+    for (int i = 0; i < 6000 && now <= size; i++) {
+        wa_tested_sleep_ms(10);
+        free(wa_tested_read(tested, name, &now));
+    }
+    assert_true(now > size);
+}
+
+/* Weights of somewhere in the second epoch are not those of the first one's end. */
+static void test_score_of_a_stopped_run(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "small.json", small);
+    pid_t process = WA_TESTED_START(tested, "train", "small.json", "--set", "alignment_pair=true",
+                                    "--set", "keep_every=0", "--set", "dataset.items=100000",
+                                    "--set", "log_steps=true", "--out", "runs/s/one");
+    size_t size = 0;
+    wa_tested_await(tested, "runs/s/one/metrics.jsonl");
+    free(wa_tested_read(tested, "runs/s/one/steps.jsonl", &size));
+    await_more(tested, "runs/s/one/steps.jsonl", size);
+    assert_int_equal(kill(process, SIGINT), 0);
+    assert_int_equal(wa_tested_wait(tested, process), 1);
+    assert_int_equal(WA_TESTED_RUN(tested, "score", "runs/s/one"), 0);
+    char *lines = wa_tested_read(tested, "runs/s/one/scores.jsonl", NULL);
+    wa_tested_expect_part(lines, "\"epoch\":0");
+    assert_null(strstr(lines, "\"epoch\":1"));
+    free(lines);
+    wa_tested_write_json(tested, "score.json", "{'sweep': 's.json', 'epochs': 1}");
+    assert_int_equal(WA_TESTED_RUN(tested, "score", "score.json"), 2);
+    wa_tested_expect_part(tested->errors, "runs/s/one: no checkpoint of epoch 1");
+}
+
+/* Sizes of layers come from a file: such an image cannot be what the network saw. */
+static void test_score_of_impossible_sizes(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "small.json", small);
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "small.json", "--set", "alignment_pair=true",
+                                   "--out", "run"),
+                     0);
+    char *text = wa_tested_read(tested, "run/run.json", NULL);
+    json_object *run = json_tokener_parse(text);
+    json_object *layers = NULL;
+    assert_true(json_object_object_get_ex(run, "layers", &layers));
+    json_object *layer = json_object_array_get_idx(layers, 0);
+    (void)json_object_object_add(layer, "height", json_object_new_int(1 << 20));
+    (void)json_object_object_add(layer, "width", json_object_new_int(1 << 20));
+    const char *damaged = json_object_to_json_string(run);
+    wa_tested_write(tested, "run/run.json", damaged, strlen(damaged));
+    assert_int_equal(WA_TESTED_RUN(tested, "score", "run"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "run/run.json", "layers[0]");
+    (void)json_object_put(run);
+    free(text);
 }
 
 /* The control is RandomState(99).shuffle of the trained weights, layers in order. */
@@ -458,6 +528,8 @@ int main(void)
         TEST(test_bits),
         TEST(test_angles),
         TEST(test_score),
+        TEST(test_score_of_a_stopped_run),
+        TEST(test_score_of_impossible_sizes),
         TEST(test_control),
         TEST(test_control_is_shuffled_as_numpy_does),
         TEST(test_score_of_a_recurrence),

@@ -115,6 +115,38 @@ static void test_four_runs_two_at_once(void **state)
     WA_TESTED_EXPECT_ERROR(tested, "another sweep", "epochs: 1 -> 2");
     assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--out", "alone"), 2);
     WA_TESTED_EXPECT_ERROR(tested, "a single run");
+    /* nor is a run put among those of a sweep, with --resume or without */
+    static const char *const run = "runs/four/align-zero-width-16/config.json";
+    assert_int_equal(WA_TESTED_RUN(tested, "train", run, "--out", "runs/four"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "runs/four", "sweep.json", "--out");
+    assert_int_equal(WA_TESTED_RUN(tested, "train", run, "--out", "runs/four", "--resume"), 2);
+    assert_false(wa_tested_has(tested, "runs/four/run.json"));
+}
+
+/* Takes the name of the first run out of a sweep.json. */
+static void take_name(struct wa_tested_program *tested, const char *file)
+{
+    char *text = wa_tested_read(tested, file, NULL);
+    char *name = strstr(text, "\"name\"");
+    assert_non_null(name);
+    name[1] = 'N';
+    wa_tested_write(tested, file, text, strlen(text));
+    free(text);
+}
+
+static void test_odd_and_damaged_directories(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "two.json", "{" BASE ", 'grid': {'seed': [1, 2]}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json"), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--out=-two"), 0);
+    expect_lines(tested, "-two/sweep.jsonl", 2, "done", 2);
+    take_name(tested, "runs/two/sweep.json");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--resume"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "another sweep", "its run 1 is without a name, not seed-1");
+    wa_tested_write_json(tested, "runs/two/sweep.json", "{");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--resume"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "runs/two/sweep.json", "damaged", "--out");
 }
 
 static void test_failed_and_diverged_runs_are_recorded(void **state)
@@ -192,6 +224,8 @@ static void test_bad_usage(void **state)
     assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--set", "rule.plugin=[\"x\"]"),
                      2);
     WA_TESTED_EXPECT_ERROR(tested, "rule.plugin", "x");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "four.json", "--out", "four.json/below"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "four.json: cannot make this folder");
     assert_false(wa_tested_has(tested, "runs"));
 }
 
@@ -202,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_lists_of_the_published_experiments),
         TEST(test_four_runs_two_at_once),
+        TEST(test_odd_and_damaged_directories),
         TEST(test_failed_and_diverged_runs_are_recorded),
         TEST(test_interrupt_lock_and_resume),
         TEST(test_exclusive),

@@ -206,6 +206,8 @@ static void test_refuses_sets(void **state)
            "--set epochs=99999999999999999999: epochs: got \"99999999999999999999\", expected an "
            "integer from 1 to 1000000");
     refuse(MINIMAL, "epoch=1", "--set epoch=1: epoch: unknown key, did you mean \"epochs\"?");
+    refuse(MINIMAL, "rules.plugin=r",
+           "--set rules.plugin=r: rules: unknown key, did you mean \"rule\"?");
     refuse(MINIMAL, "rule=r", "--set rule=r: rule: got \"r\", expected an object");
     refuse(MINIMAL, "rule={\"x\":1}",
            "--set rule={\"x\":1}: rule: \"plugin\" is missing, expected a string");
