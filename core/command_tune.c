@@ -5,10 +5,19 @@
 #include <string.h>
 
 #include "commands.h"
+#include "files.h"
 #include "log.h"
 #include "operations.h"
 #include "progress.h"
+#include "sweep.h"
 #include "tuner.h"
+
+#ifndef WA_DATA_DIR
+#error "define WA_DATA_DIR as the folder where data is installed, e.g. \"/usr/share/walign\""
+#endif
+
+/* A sweep of the networks that are tuned where no config is given. */
+#define LIST_FILE "tune.json"
 
 struct tune {
     const struct wa_command_line *line;
@@ -53,11 +62,12 @@ static void print_product(const struct wa_tuner_product *p)
     (void)printf(": %s\n", reason(p));
 }
 
-static json_object *describe_product(const struct wa_tuner_product *p)
+static json_object *describe_product(const struct wa_tuner_product *p, const char *network)
 {
     char text[WA_CHOICE_BYTES];
     json_object *o = json_object_new_object();
     json_object *candidates = json_object_new_array();
+    (void)json_object_object_add(o, "network", json_object_new_string(network));
     (void)json_object_object_add(o, "layer", json_object_new_string(p->layer->name));
     (void)json_object_object_add(o, "operation",
                                  json_object_new_string(wa_operations_product_name(p->product)));
@@ -131,28 +141,26 @@ static wa_status keep(struct tune *t, const struct wa_tuner_product *products, s
     return status;
 }
 
-static wa_status open_setup(struct tune *t, const char *config, struct wa_error *err)
+/* The sets of the command line and ours: what is tuned is what auto means, whatever the config says.
+ * The caller frees the array. */
+static const char **join_sets(const struct wa_setup_request *request, size_t *ret_count)
 {
-    /* What is tuned is what auto means, whatever the config says. */
     static const char *const ours[] = {"kernels.tuning=off", "kernels.convolution=auto"};
     enum { OURS = sizeof ours / sizeof *ours };
-    struct wa_setup_request request = t->line->setup;
-    const char **sets = calloc(request.set_count + OURS, sizeof *sets);
-    if (!sets) {
-        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    const char **sets = calloc(request->set_count + OURS, sizeof *sets);
+    for (size_t i = 0; sets && i < request->set_count + OURS; i++) {
+        sets[i] = i < request->set_count ? request->sets[i] : ours[i - request->set_count];
     }
-    for (size_t i = 0; i < request.set_count + OURS; i++) {
-        sets[i] = i < request.set_count ? request.sets[i] : ours[i - request.set_count];
-    }
-    request.config_file = config;
-    request.sets = sets;
-    request.set_count += OURS;
-    wa_status status = wa_setup_config(&t->setup, &request, err);
-    if (status == WA_OK) {
-        status = wa_setup_run(&t->setup, &request, err);
-    }
-    free(sets);
-    return status;
+    *ret_count = request->set_count + OURS;
+    return sets;
+}
+
+/* Takes the config. */
+static wa_status open_setup(struct tune *t, struct wa_config *config, struct wa_error *err)
+{
+    wa_setup_finish(&t->setup);
+    wa_status status = wa_setup_take_config(&t->setup, config, &t->line->setup, err);
+    return status == WA_OK ? wa_setup_run(&t->setup, &t->line->setup, err) : status;
 }
 
 /* What the device's file holds already stays, but for the shapes that are tuned now. */
@@ -173,7 +181,9 @@ static wa_status read_file(struct tune *t, struct wa_error *err)
     return WA_OK;
 }
 
-static wa_status tune_config(struct tune *t, const char *config, struct wa_error *err)
+/* Takes the config of a network, which `name` names in the results. */
+static wa_status tune_config(struct tune *t, struct wa_config *config, const char *name,
+                             struct wa_error *err)
 {
     struct wa_tuner_product *products = NULL;
     size_t count = 0;
@@ -185,12 +195,16 @@ static wa_status tune_config(struct tune *t, const char *config, struct wa_error
         status = wa_tuner_run(t->setup.session, &t->setup.engine, t->line->thorough, &products,
                               &count, err);
     }
+    if (count > 0 && !t->line->json) {
+        (void)printf("%s\n", name);
+    }
     for (size_t i = 0; i < count; i++) {
-        (void)json_object_array_add(t->products, describe_product(&products[i]));
+        (void)json_object_array_add(t->products, describe_product(&products[i], name));
         if (!t->line->json) {
             print_product(&products[i]);
         }
     }
+    (void)fflush(stdout); /* the next network takes its time */
     if (status == WA_OK) {
         status = keep(t, products, count, err);
         t->compiled += wa_programs_compiled(t->setup.programs);
@@ -199,13 +213,62 @@ static wa_status tune_config(struct tune *t, const char *config, struct wa_error
     return status;
 }
 
-static wa_status run(struct tune *t, struct wa_error *err)
+static wa_status tune_files(struct tune *t, const char *const *sets, size_t count,
+                            struct wa_error *err)
 {
     wa_status status = WA_OK;
     for (size_t i = 0; i < t->line->positional_count && status == WA_OK; i++) {
-        wa_setup_finish(&t->setup);
-        status = tune_config(t, t->line->positional[i], err);
+        struct wa_config *config = NULL;
+        status = wa_config_read(t->line->positional[i], sets, count, &config, err);
+        if (status == WA_OK) {
+            status = tune_config(t, config, t->line->positional[i], err);
+        }
     }
+    return status;
+}
+
+/* In a build tree the list lies beside the program, else where it was installed. */
+static char *find_list(void)
+{
+    char *program = wa_file_program_folder();
+    char *list = program ? wa_file_join(program, "configs/" LIST_FILE) : NULL;
+    free(program);
+    if (list && wa_file_exists(list)) {
+        return list;
+    }
+    free(list);
+    return strdup(WA_DATA_DIR "/" LIST_FILE);
+}
+
+static wa_status tune_list(struct tune *t, const char *const *sets, size_t count,
+                           struct wa_error *err)
+{
+    char *file = find_list();
+    if (!file) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    struct wa_sweep *sweep = NULL;
+    wa_status status = wa_sweep_read(file, sets, count, &sweep, err);
+    for (size_t i = 0; status == WA_OK && i < sweep->run_count; i++) {
+        struct wa_config *config = NULL;
+        status = wa_sweep_config(sweep, &sweep->runs[i], &config, err);
+        if (status == WA_OK) {
+            status = tune_config(t, config, sweep->runs[i].name, err);
+        }
+    }
+    wa_sweep_destroy(sweep);
+    free(file);
+    return status;
+}
+
+static wa_status run(struct tune *t, struct wa_error *err)
+{
+    size_t count = 0;
+    const char **sets = join_sets(&t->line->setup, &count);
+    wa_status status = !sets                            ? wa_fail(err, WA_E_MEMORY, "out of memory")
+                       : t->line->positional_count == 0 ? tune_list(t, sets, count, err)
+                                                        : tune_files(t, sets, count, err);
+    free(sets);
     if (status == WA_OK && has_found(t)) {
         status = wa_tuning_write(&t->tuning, t->setup.device, t->path, err);
     }

@@ -133,12 +133,19 @@ static wa_status choose_convolution(struct wa_setup *setup, struct wa_error *err
 wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request *request,
                           struct wa_error *err)
 {
+    struct wa_config *config = NULL;
     *setup = (struct wa_setup){0};
-    wa_status status = wa_config_read(request->config_file, request->sets, request->set_count,
-                                      &setup->config, err);
-    if (status == WA_OK && request->paths_from) {
-        status = wa_config_set_folder(setup->config, request->paths_from, err);
-    }
+    wa_status status =
+        wa_config_read(request->config_file, request->sets, request->set_count, &config, err);
+    return status == WA_OK ? wa_setup_take_config(setup, config, request, err) : status;
+}
+
+wa_status wa_setup_take_config(struct wa_setup *setup, struct wa_config *config,
+                               const struct wa_setup_request *request, struct wa_error *err)
+{
+    *setup = (struct wa_setup){.config = config};
+    wa_status status =
+        request->paths_from ? wa_config_set_folder(config, request->paths_from, err) : WA_OK;
     if (status == WA_OK) {
         status = wa_registry_create(&setup->registry, err);
     }

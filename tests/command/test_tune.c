@@ -161,6 +161,33 @@ static void test_result(void **state)
     wa_tested_expect_part(t->output, " s, ");
 }
 
+/* Without a config: several networks, which a --set narrows as it does a sweep. */
+static void test_default_networks(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "--json", "--set", "architecture.width=8"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    assert_non_null(result);
+    json_object *products = member(result, "products");
+    size_t count = json_object_array_length(products);
+    if (count == 0) {
+        (void)json_object_put(result);
+        skip();
+    }
+    json_object *first = member(json_object_array_get_idx(products, 0), "network");
+    json_object *last = member(json_object_array_get_idx(products, count - 1), "network");
+    wa_tested_expect_part(json_object_get_string(first), "width");
+    assert_string_not_equal(json_object_get_string(first), json_object_get_string(last));
+    assert_true(wa_tested_has(t, file_name(t, result)));
+    (void)json_object_put(result);
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "--set", "architecture.width=0"), 2);
+    WA_TESTED_EXPECT_ERROR(t, "architecture.width");
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "--help"), 0);
+    wa_tested_expect_part(t->output, "default: the networks");
+}
+
 static void test_runs(void **state)
 {
     struct wa_tested_program *t = *state;
@@ -333,7 +360,8 @@ static void test_wrong_candidates_never_win(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_COMMAND_TEST(test_result),       WA_COMMAND_TEST(test_runs),
+        WA_COMMAND_TEST(test_result),       WA_COMMAND_TEST(test_default_networks),
+        WA_COMMAND_TEST(test_runs),
         WA_COMMAND_TEST(test_mixed),        WA_COMMAND_TEST(test_resume),
         WA_COMMAND_TEST(test_damaged_file), WA_COMMAND_TEST(test_wrong_candidates_never_win),
     };
