@@ -8,6 +8,7 @@
 #include "files.h"
 #include "log.h"
 #include "operations.h"
+#include "product_tuner.h"
 #include "progress.h"
 #include "sweep.h"
 #include "tuner.h"
@@ -23,6 +24,7 @@ struct tune {
     const struct wa_command_line *line;
     struct wa_setup setup;
     struct wa_tuning tuning;
+    struct wa_product_tuner matrices;
     char *path;
     json_object *products; /* for --json */
     char device[WA_DEVICE_TEXT];
@@ -90,9 +92,77 @@ static json_object *describe_product(const struct wa_tuner_product *p, const cha
     return o;
 }
 
+static void describe_matrix_candidate(size_t candidate, char ret_text[WA_CHOICE_BYTES])
+{
+    wa_tuning_describe_library(candidate == WA_PRODUCT_OWN ? WA_MATRIX_OWN : WA_MATRIX_CLBLAST,
+                               wa_product_tuner_set(candidate), ret_text);
+}
+
+static bool is_expected(const struct wa_measured_product *p)
+{
+    return (p->chosen == WA_PRODUCT_OWN) == (p->expected == WA_MATRIX_OWN);
+}
+
+static void print_matrix(const struct wa_measured_product *p)
+{
+    char text[WA_CHOICE_BYTES];
+    describe_matrix_candidate(p->chosen, text);
+    (void)printf("%-8s %-16s %d x %d x %d  %s ", p->layer, p->operation, p->shape.m, p->shape.n,
+                 p->shape.k, text);
+    for (size_t i = 0; i < WA_PRODUCT_CANDIDATES; i++) {
+        const struct wa_product_candidate *c = &p->candidates[i];
+        if (!c->is_measured) {
+            continue;
+        }
+        describe_matrix_candidate(i, text);
+        if (*c->fault) {
+            (void)printf("%s %s not usable: %s", i == 0 ? "" : ";", text, c->fault);
+        } else {
+            (void)printf("%s %s %.3f ms", i == 0 ? "" : ";", text, c->ms);
+        }
+        if (!*c->fault && !c->is_right) {
+            (void)printf(" WRONG by %.1g", c->error);
+        }
+    }
+    (void)printf(": %s\n", is_expected(p) ? "nothing is clearly faster than the default"
+                                          : "faster than the default");
+}
+
+static json_object *describe_matrix(const struct wa_measured_product *p)
+{
+    char text[WA_CHOICE_BYTES];
+    json_object *o = json_object_new_object();
+    json_object *candidates = json_object_new_array();
+    (void)json_object_object_add(o, "layer", json_object_new_string(p->layer));
+    (void)json_object_object_add(o, "operation", json_object_new_string(p->operation));
+    (void)json_object_object_add(o, "m", json_object_new_int64(p->shape.m));
+    (void)json_object_object_add(o, "n", json_object_new_int64(p->shape.n));
+    (void)json_object_object_add(o, "k", json_object_new_int64(p->shape.k));
+    describe_matrix_candidate(p->chosen, text);
+    (void)json_object_object_add(o, "chosen", json_object_new_string(text));
+    for (size_t i = 0; i < WA_PRODUCT_CANDIDATES; i++) {
+        const struct wa_product_candidate *c = &p->candidates[i];
+        if (!c->is_measured) {
+            continue;
+        }
+        json_object *candidate = json_object_new_object();
+        describe_matrix_candidate(i, text);
+        (void)json_object_object_add(candidate, "name", json_object_new_string(text));
+        (void)json_object_object_add(candidate, "ms", json_object_new_double(c->ms));
+        (void)json_object_object_add(candidate, "error", json_object_new_double(c->error));
+        (void)json_object_object_add(candidate, "right", json_object_new_boolean(c->is_right));
+        if (*c->fault) {
+            (void)json_object_object_add(candidate, "fault", json_object_new_string(c->fault));
+        }
+        (void)json_object_array_add(candidates, candidate);
+    }
+    (void)json_object_object_add(o, "candidates", candidates);
+    return o;
+}
+
 static bool has_found(const struct tune *t)
 {
-    return json_object_array_length(t->products) > 0;
+    return json_object_array_length(t->products) > 0 || t->matrices.count > 0;
 }
 
 static void print_end(const struct tune *t)
@@ -107,6 +177,11 @@ static void print_end(const struct tune *t)
         (void)json_object_object_add(o, "programs_compiled",
                                      json_object_new_int64((int64_t)t->compiled));
         (void)json_object_object_add(o, "products", json_object_get(t->products));
+        json_object *matrices = json_object_new_array();
+        for (size_t i = 0; i < t->matrices.count; i++) {
+            (void)json_object_array_add(matrices, describe_matrix(&t->matrices.products[i]));
+        }
+        (void)json_object_object_add(o, "matrix_products", matrices);
         (void)printf("%s\n", json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY));
         (void)json_object_put(o);
         return;
@@ -175,7 +250,7 @@ static wa_status read_file(struct tune *t, struct wa_error *err)
                        "there is no folder for what is found: set XDG_CACHE_HOME to one");
     }
     struct wa_error reason = {0};
-    if (wa_tuning_read(t->path, 0, &t->tuning, &reason) != WA_OK) {
+    if (wa_tuning_read(t->path, &(struct wa_tuning_filter){0}, &t->tuning, &reason) != WA_OK) {
         wa_log(WA_LOG_WARNING, "%s; ignoring, it is written anew", reason.message);
     }
     return WA_OK;
@@ -195,6 +270,10 @@ static wa_status tune_config(struct tune *t, struct wa_config *config, const cha
         status = wa_tuner_run(t->setup.session, &t->setup.engine, t->line->thorough, &products,
                               &count, err);
     }
+    bool has_matrices = t->line->thorough || t->setup.engine.path == WA_PATH_GPU;
+    if (status == WA_OK && has_matrices) {
+        status = wa_product_tuner_add(&t->matrices, t->setup.session, &t->setup.engine, err);
+    }
     if (count > 0 && !t->line->json) {
         (void)printf("%s\n", name);
     }
@@ -211,6 +290,42 @@ static wa_status tune_config(struct tune *t, struct wa_config *config, const cha
     }
     free(products);
     return status;
+}
+
+/* Of all networks: CLBlast takes one set of parameters a device. */
+static wa_status keep_matrices(struct tune *t, struct wa_error *err)
+{
+    struct wa_matrix_choices *kept = &t->tuning.matrices;
+    wa_status status = WA_OK;
+    bool has_clblast = false;
+    for (size_t i = 0; i < t->matrices.count; i++) {
+        has_clblast = has_clblast || t->matrices.products[i].chosen != WA_PRODUCT_OWN;
+    }
+    if (has_clblast) {
+        wa_matrix_choices_set_parameters(kept, wa_product_tuner_set(t->matrices.set));
+    }
+    for (size_t i = 0; i < t->matrices.count && status == WA_OK; i++) {
+        const struct wa_measured_product *p = &t->matrices.products[i];
+        const struct wa_matrix_choice choice = {
+            .shape = p->shape,
+            .lanes = p->lanes,
+            .path = p->path,
+            .library = p->chosen == WA_PRODUCT_OWN ? WA_MATRIX_OWN : WA_MATRIX_CLBLAST,
+            .ms = p->candidates[p->chosen].ms};
+        status = wa_matrix_choices_put(kept, &choice, err);
+    }
+    return status;
+}
+
+static wa_status tune_matrices(struct tune *t, struct wa_error *err)
+{
+    bool is_gpu = t->setup.device->info.type & CL_DEVICE_TYPE_GPU;
+    wa_status status = wa_product_tuner_run(&t->matrices, t->setup.device, t->setup.programs,
+                                            t->line->thorough || is_gpu, err);
+    for (size_t i = 0; i < t->matrices.count && status == WA_OK && !t->line->json; i++) {
+        print_matrix(&t->matrices.products[i]);
+    }
+    return status == WA_OK ? keep_matrices(t, err) : status;
 }
 
 static wa_status tune_files(struct tune *t, const char *const *sets, size_t count,
@@ -269,6 +384,9 @@ static wa_status run(struct tune *t, struct wa_error *err)
                        : t->line->positional_count == 0 ? tune_list(t, sets, count, err)
                                                         : tune_files(t, sets, count, err);
     free(sets);
+    if (status == WA_OK && t->matrices.count > 0) {
+        status = tune_matrices(t, err);
+    }
     if (status == WA_OK && has_found(t)) {
         status = wa_tuning_write(&t->tuning, t->setup.device, t->path, err);
     }
@@ -285,6 +403,7 @@ wa_status wa_command_tune(const struct wa_command_line *line, struct wa_error *e
 {
     struct tune t = {.line = line, .start = wa_progress_now(), .products = json_object_new_array()};
     wa_status status = run(&t, err);
+    wa_product_tuner_finish(&t.matrices);
     wa_tuning_finish(&t.tuning);
     wa_setup_finish(&t.setup);
     (void)json_object_put(t.products);
