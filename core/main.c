@@ -89,7 +89,8 @@ static const struct command commands[] = {
      "                    of the published experiments, 8, 32 and 64 wide)\n"
      "  --set path=value  change a value of all configs, e.g. --set architecture.width=64\n"
      "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
-     "  --thorough        measure the blocking of direct algorithms, too\n"
+     "  --thorough        measure the blocking of direct algorithms, too, and CLBlast with several\n"
+     "                    sets of parameters, which compiles long at first\n"
      "  --json            print one JSON object\n"
      "Runs use what was found where their config says \"kernels\": {\"tuning\": \"auto\"}.\n",
      0, SIZE_MAX, tune_options, wa_command_tune},

@@ -469,6 +469,32 @@ static void test_matrix_products(void **state)
     (void)json_object_put(result);
 }
 
+/* An own kernel that is wrong: CLBlast differs from it, and so is not taken, however fast it is. */
+static void test_different_products_never_win(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    char kernels[PATH_BYTES];
+    use_own_cache(t, cache);
+    write_dense(t);
+    wa_command_change_kernels(t, "wrong", "gpu_matrix",
+                              "#define fma(a, b, c) (1.001f * fma(a, b, c))\n");
+    (void)snprintf(kernels, sizeof kernels, "WALIGN_KERNELS=%s/wrong", t->folder.path);
+    t->environment[1] = kernels;
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "dense.json", "--json"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    json_object *products = member(result, "matrix_products");
+    assert_true(json_object_array_length(products) > 0);
+    for (size_t i = 0; i < json_object_array_length(products); i++) {
+        json_object *product = json_object_array_get_idx(products, i);
+        json_object *clblast = json_object_array_get_idx(member(product, "candidates"), 1);
+        assert_false(json_object_get_boolean(member(clblast, "right")));
+        assert_true(json_object_get_double(member(clblast, "error")) > 1e-4);
+        assert_string_equal(json_object_get_string(member(product, "chosen")), "matrix product");
+    }
+    (void)json_object_put(result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -480,6 +506,7 @@ int main(void)
         WA_COMMAND_TEST(test_damaged_file),
         WA_COMMAND_TEST(test_wrong_candidates_never_win),
         WA_COMMAND_TEST(test_matrix_products),
+        WA_COMMAND_TEST(test_different_products_never_win),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
