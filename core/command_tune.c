@@ -320,8 +320,10 @@ static wa_status keep_matrices(struct tune *t, struct wa_error *err)
 static wa_status tune_matrices(struct tune *t, struct wa_error *err)
 {
     bool is_gpu = t->setup.device->info.type & CL_DEVICE_TYPE_GPU;
+    size_t before = wa_programs_compiled(t->setup.programs);
     wa_status status = wa_product_tuner_run(&t->matrices, t->setup.device, t->setup.programs,
                                             t->line->thorough || is_gpu, err);
+    t->compiled += wa_programs_compiled(t->setup.programs) - before;
     for (size_t i = 0; i < t->matrices.count && status == WA_OK && !t->line->json; i++) {
         print_matrix(&t->matrices.products[i]);
     }
@@ -363,7 +365,12 @@ static wa_status tune_list(struct tune *t, const char *const *sets, size_t count
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     struct wa_sweep *sweep = NULL;
-    wa_status status = wa_sweep_read(file, sets, count, &sweep, err);
+    wa_status status = wa_file_exists(file)
+                           ? wa_sweep_read(file, sets, count, &sweep, err)
+                           : wa_fail(err, WA_E_DATA,
+                                     "%s: the list of networks to tune is not there: install "
+                                     "walign's data, or name configs",
+                                     file);
     for (size_t i = 0; status == WA_OK && i < sweep->run_count; i++) {
         struct wa_config *config = NULL;
         status = wa_sweep_config(sweep, &sweep->runs[i], &config, err);
