@@ -45,7 +45,8 @@ wa_status wa_product_tuner_add(struct wa_product_tuner *tuner, const struct wa_s
 {
     struct wa_session_product *list = NULL;
     size_t count = 0;
-    int lanes = wa_session_model(session)->lanes;
+    /* as runs look it up, by the batch: a sequence may have more lanes */
+    int lanes = wa_model_lanes(wa_session_model(session)->batch);
     wa_status status = wa_session_products(session, &list, &count, err);
     if (status != WA_OK) {
         return status;

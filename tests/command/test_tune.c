@@ -469,6 +469,34 @@ static void test_matrix_products(void **state)
     (void)json_object_put(result);
 }
 
+/* On the GPU path a recurrence's products are tuned and followed, too. */
+static void test_recurrent_products(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    wa_tested_write_json(
+        t, "rnn.json",
+        "{'dataset': {'plugin': 'add'}, 'architecture': {'plugin': 'rnn', 'width': 40},"
+        " 'rule': {'plugin': 'backprop'}, 'optimizer': {'plugin': 'sgd', 'learning_rate': 0.001},"
+        " 'batch': 50, 'epochs': 1, 'steps': 1, 'evaluate': [],"
+        " 'kernels': {'path': 'gpu', 'tuning': 'auto'}}");
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "rnn.json", "--json"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    set_library(t, file_name(t, result), "clblast", NULL);
+    (void)json_object_put(result);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "rnn.json", "--out", "run", "--quiet"), 0);
+    char *text = wa_tested_read(t, "run/run.json", NULL);
+    json_object *run = json_tokener_parse(text);
+    json_object *layer = member(member(run, "products"), "recurrence");
+    static const char *const products[] = {"forward", "backward data", "weight gradient"};
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        assert_string_equal(json_object_get_string(member(layer, products[i])), "clblast");
+    }
+    (void)json_object_put(run);
+    free(text);
+}
+
 /* An own kernel that is wrong: CLBlast differs from it, and so is not taken, however fast it is. */
 static void test_different_products_never_win(void **state)
 {
@@ -507,6 +535,7 @@ int main(void)
         WA_COMMAND_TEST(test_damaged_file),
         WA_COMMAND_TEST(test_wrong_candidates_never_win),
         WA_COMMAND_TEST(test_matrix_products),
+        WA_COMMAND_TEST(test_recurrent_products),
         WA_COMMAND_TEST(test_different_products_never_win),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
