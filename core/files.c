@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -520,4 +521,13 @@ char *wa_file_cache_path(const char *name)
             : home && *home        ? snprintf(path, sizeof path, "%s/.cache/walign/%s", home, name)
                                    : -1;
     return n > 0 && (size_t)n < sizeof path ? strdup(path) : NULL;
+}
+
+char *wa_file_program_folder(void)
+{
+    char program[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    program[length > 0 ? length : 0] = '\0';
+    char *slash = strrchr(program, '/');
+    return slash ? strndup(program, (size_t)(slash - program)) : NULL;
 }

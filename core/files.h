@@ -55,6 +55,9 @@ WA_MUST_CHECK wa_status wa_files_make_folders(const char *path, mode_t mode, str
  * caller frees it. NULL: neither variable names a folder, or no memory. */
 char *wa_file_cache_path(const char *name);
 
+/* The folder that the running program lies in; the caller frees it. NULL: not known, or no memory. */
+char *wa_file_program_folder(void);
+
 /* Removes what writers that were killed left in a folder. Only for a folder that no other process
  * writes to; failures are ignored, such a file does no harm. */
 void wa_files_remove_temporaries(const char *folder);

@@ -83,15 +83,17 @@ static const struct command commands[] = {
      "  --profile FILE    write a Chrome trace of a few steps (chrome://tracing, Perfetto)\n"
      "  --json            print one JSON object, operations included\n",
      1, 1, bench_options, wa_command_bench},
-    {"tune", "CONFIG... [--set path=value]... [--device SEL] [--thorough] [--json]",
+    {"tune", "[CONFIG...] [--set path=value]... [--device SEL] [--thorough] [--json]",
      "find the fastest algorithms for the layers of configs on a device",
-     "  CONFIG            its layers are measured, with its size of batch\n"
+     "  CONFIG            its layers are measured, with its size of batch (default: the networks\n"
+     "                    of the published experiments, 8, 32 and 64 wide)\n"
      "  --set path=value  change a value of all configs, e.g. --set architecture.width=64\n"
      "  --device SEL      index of `walign devices`, or part of a device's or platform's name\n"
-     "  --thorough        measure the blocking of direct algorithms, too\n"
+     "  --thorough        measure the blocking of direct algorithms, too, and CLBlast with several\n"
+     "                    sets of parameters, which compiles long at first\n"
      "  --json            print one JSON object\n"
      "Runs use what was found where their config says \"kernels\": {\"tuning\": \"auto\"}.\n",
-     1, SIZE_MAX, tune_options, wa_command_tune},
+     0, SIZE_MAX, tune_options, wa_command_tune},
     {"score", "CONFIG|RUN... [--out DIR]", "alignment scores of runs with \"alignment_pair\"",
      "  CONFIG            {\"sweep\": a sweep's config or directory, \"epochs\": 150 or \"all\",\n"
      "                    \"estimator\": \"exact\" or \"noise\", \"control\": true, \"where\": {..}}\n"

@@ -3,6 +3,8 @@
 
 #include <clblast_c.h>
 
+#include "tuning.h"
+
 enum { VECTORS_IN_BLOCK = 3, GPU_SLICE = 16 };
 
 static size_t gpu_bytes(const struct wa_tile *tile, int slice)
@@ -145,13 +147,23 @@ static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, 
     return WA_OK;
 }
 
-static bool is_for_clblast(const struct wa_matrix *matrix, int m, int n, int k)
+enum wa_matrix_library wa_matrix_library_of(const struct wa_matrix *matrix,
+                                            const struct wa_matrix_shape *shape)
 {
-    if (matrix->library != WA_MATRIX_AUTO || matrix->engine->path != WA_PATH_GPU) {
-        return matrix->library == WA_MATRIX_CLBLAST;
+    const struct wa_engine *engine = matrix->engine;
+    if (matrix->library != WA_MATRIX_AUTO) {
+        return matrix->library;
     }
-    return m >= WA_MATRIX_CLBLAST_SIDE && n >= WA_MATRIX_CLBLAST_SIDE &&
-           k >= WA_MATRIX_CLBLAST_SIDE && (double)m * n * k > WA_MATRIX_CLBLAST_VOLUME;
+    const struct wa_matrix_choice *choice =
+        engine->tuning ? wa_matrix_choices_find(&engine->tuning->matrices, engine->path, shape)
+                       : NULL;
+    if (choice) {
+        return choice->library;
+    }
+    bool is_large = shape->m >= WA_MATRIX_CLBLAST_SIDE && shape->n >= WA_MATRIX_CLBLAST_SIDE &&
+                    shape->k >= WA_MATRIX_CLBLAST_SIDE &&
+                    (double)shape->m * shape->n * shape->k > WA_MATRIX_CLBLAST_VOLUME;
+    return engine->path == WA_PATH_GPU && is_large ? WA_MATRIX_CLBLAST : WA_MATRIX_OWN;
 }
 
 wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
@@ -162,7 +174,8 @@ wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float
         return wa_fail(err, WA_E_UNSUPPORTED,
                        "a product of two transposed matrices is not offered");
     }
-    if (is_for_clblast(matrix, m, n, k)) {
+    const struct wa_matrix_shape shape = {m, n, k, a.transposed, b.transposed};
+    if (wa_matrix_library_of(matrix, &shape) == WA_MATRIX_CLBLAST) {
         return clblast_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err);
     }
     return matrix->engine->path == WA_PATH_GPU

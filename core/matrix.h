@@ -16,6 +16,12 @@
 enum wa_matrix_library { WA_MATRIX_OWN = 1, WA_MATRIX_CLBLAST = 2, WA_MATRIX_AUTO = 3 };
 enum { WA_MATRIX_CLBLAST_VOLUME = 1 << 24, WA_MATRIX_CLBLAST_SIDE = 64 };
 
+/* c [m x n] = op(a) [m x k] op(b) [k x n]; transposed: 1 or 0. */
+struct wa_matrix_shape {
+    int m, n, k;
+    int a_transposed, b_transposed;
+};
+
 struct wa_matrix {
     struct wa_engine *engine;
     enum wa_matrix_library library;
@@ -38,6 +44,10 @@ void wa_matrix_finish(struct wa_matrix *matrix);
 /* The spec of the own kernels' program, for wa_programs_prebuild; `buffer` must outlive it. */
 struct wa_program_spec wa_matrix_program(const struct wa_engine *engine, char *buffer,
                                          size_t buffer_bytes);
+
+/* Who serves a product: OWN or CLBLAST. AUTO asks the engine's tuning first. */
+enum wa_matrix_library wa_matrix_library_of(const struct wa_matrix *matrix,
+                                            const struct wa_matrix_shape *shape);
 
 /* c [m x n] = alpha op(a) [m x k] op(b) [k x n] + beta c. A transposed times b transposed is not
  * offered (WA_E_UNSUPPORTED). */

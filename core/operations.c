@@ -270,11 +270,35 @@ const char *wa_operations_product_name(enum wa_product product)
     return names[product];
 }
 
+struct wa_matrix_shape wa_operations_dense_shape(const struct wa_model *model, uint32_t layer,
+                                                 enum wa_product product)
+{
+    int in = (int)model->layers[layer].shape.in_channels;
+    int out = (int)model->layers[layer].shape.out_channels;
+    switch (product) {
+    case WA_PRODUCT_FORWARD: /* W x */
+        return (struct wa_matrix_shape){out, model->lanes, in, 0, 0};
+    case WA_PRODUCT_BACKWARD: /* W^T dz */
+        return (struct wa_matrix_shape){in, model->lanes, out, 1, 0};
+    default: /* dz x^T */
+        return (struct wa_matrix_shape){out, in, model->lanes, 0, 1};
+    }
+}
+
+static const char *dense_algorithm(const struct wa_operations *operations, uint32_t layer,
+                                   enum wa_product product)
+{
+    struct wa_matrix_shape shape = wa_operations_dense_shape(operations->model, layer, product);
+    return wa_matrix_library_of(&operations->matrix, &shape) == WA_MATRIX_CLBLAST
+               ? "clblast"
+               : "matrix product";
+}
+
 const char *wa_operations_algorithm(const struct wa_operations *operations, uint32_t layer,
                                     enum wa_product product)
 {
     return operations->model->layers[layer].is_dense
-               ? "matrix product"
+               ? dense_algorithm(operations, layer, product)
                : operations->path->algorithm(operations, layer, product);
 }
 
@@ -403,8 +427,10 @@ wa_status wa_operations_forward(struct wa_operations *operations, uint32_t layer
         return operations->path->convolve(operations, layer, false, arranged, x, z, err);
     }
     int lanes = operations->model->lanes;
+    struct wa_matrix_shape s =
+        wa_operations_dense_shape(operations->model, layer, WA_PRODUCT_FORWARD);
     return wa_matrix_product(
-        &operations->matrix, (int)l->shape.out_channels, lanes, (int)l->shape.in_channels, l->scale,
+        &operations->matrix, s.m, s.n, s.k, l->scale,
         (struct wa_matrix_operand){weights, l->weight_offset, (int)l->shape.in_channels, false},
         (struct wa_matrix_operand){x, 0, lanes, false}, 0.0f,
         (struct wa_matrix_operand){z, 0, lanes, false}, err);
@@ -419,8 +445,10 @@ wa_status wa_operations_backward(struct wa_operations *operations, uint32_t laye
         return operations->path->convolve(operations, layer, true, arranged, dz, g, err);
     }
     int lanes = operations->model->lanes;
+    struct wa_matrix_shape s =
+        wa_operations_dense_shape(operations->model, layer, WA_PRODUCT_BACKWARD);
     return wa_matrix_product(
-        &operations->matrix, (int)l->shape.in_channels, lanes, (int)l->shape.out_channels, l->scale,
+        &operations->matrix, s.m, s.n, s.k, l->scale,
         (struct wa_matrix_operand){weights, l->weight_offset, (int)l->shape.in_channels, true},
         (struct wa_matrix_operand){dz, 0, lanes, false}, 0.0f,
         (struct wa_matrix_operand){g, 0, lanes, false}, err);

@@ -14,9 +14,13 @@ struct wa_operations;
 /* "forward", "backward data", "weight gradient": as reports call them. */
 const char *wa_operations_product_name(enum wa_product product);
 
-/* What computes a product of a layer: "direct", "winograd", "matrix product". */
+/* What computes a product of a layer: "direct", "winograd", "matrix product", "clblast". */
 const char *wa_operations_algorithm(const struct wa_operations *operations, uint32_t layer,
                                     enum wa_product product);
+
+/* The matrix product that a dense layer's product is. */
+struct wa_matrix_shape wa_operations_dense_shape(const struct wa_model *model, uint32_t layer,
+                                                 enum wa_product product);
 
 /* Blocking of the engine's kernels, for wa_model_init. */
 struct wa_blocking wa_operations_blocking(const struct wa_engine *engine);

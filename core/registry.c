@@ -3,12 +3,10 @@
 
 #include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include "config.h"
 #include "files.h"
@@ -471,15 +469,11 @@ wa_status wa_registry_add_default_folders(struct wa_registry *registry,
     if (status != WA_OK) {
         return status;
     }
-    char program[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
-    program[length > 0 ? length : 0] = '\0';
-    char *slash = strrchr(program, '/');
-    if (!slash) {
-        return add_if_there(registry, WA_PLUGIN_DIR, err);
-    }
-    *slash = '\0';
-    return wa_registry_add_program_folders(registry, program, err);
+    char *folder = wa_file_program_folder();
+    status = folder ? wa_registry_add_program_folders(registry, folder, err)
+                    : add_if_there(registry, WA_PLUGIN_DIR, err);
+    free(folder);
+    return status;
 }
 
 /* ---- Finding -------------------------------------------------------------------------------- */

@@ -100,15 +100,13 @@ static json_object *describe_layers(const struct wa_setup *setup)
     return layers;
 }
 
-/* What computes each product, by layer. Different algorithms give different last bits. */
-static json_object *describe_products(const struct wa_setup *setup)
+static void add_convolutions(const struct wa_setup *setup, json_object *products)
 {
     const struct wa_model *model = wa_session_model(setup->session);
-    json_object *products = json_object_new_object();
     for (uint32_t l = 0; l < model->layer_count && !model->is_sequence; l++) {
         const struct wa_model_layer *layer = &model->layers[l];
         json_object *o = json_object_new_object();
-        for (int p = 0; p < WA_PRODUCT_COUNT; p++) {
+        for (int p = 0; p < WA_PRODUCT_COUNT && !layer->is_dense; p++) {
             enum wa_product product = (enum wa_product)p;
             struct wa_choice choice = wa_tuning_choose(&setup->engine, layer, product);
             char text[WA_CHOICE_BYTES];
@@ -117,7 +115,41 @@ static json_object *describe_products(const struct wa_setup *setup)
         }
         (void)json_object_object_add(products, layer->name, o);
     }
-    return products;
+}
+
+static wa_status add_matrix_products(const struct wa_setup *setup, json_object *products,
+                                     struct wa_error *err)
+{
+    struct wa_session_product *list = NULL;
+    size_t count = 0;
+    wa_status status = wa_session_products(setup->session, &list, &count, err);
+    for (size_t i = 0; i < count; i++) {
+        json_object *o = NULL;
+        char text[WA_CHOICE_BYTES];
+        if (!json_object_object_get_ex(products, list[i].layer->name, &o)) {
+            o = json_object_new_object();
+            (void)json_object_object_add(products, list[i].layer->name, o);
+        }
+        wa_tuning_describe_library(list[i].library, setup->tuning.matrices.parameters, text);
+        add_text(o, list[i].operation, text);
+    }
+    free(list);
+    return status;
+}
+
+/* What computes each product, by layer. Different algorithms give different last bits. */
+static wa_status describe_products(const struct wa_setup *setup, json_object **ret_products,
+                                   struct wa_error *err)
+{
+    json_object *products = json_object_new_object();
+    add_convolutions(setup, products);
+    wa_status status = add_matrix_products(setup, products, err);
+    if (status != WA_OK) {
+        (void)json_object_put(products);
+        return status;
+    }
+    *ret_products = products;
+    return WA_OK;
 }
 
 wa_status wa_run_description_make(const struct wa_setup *setup, json_object **ret_run,
@@ -148,7 +180,11 @@ wa_status wa_run_description_make(const struct wa_setup *setup, json_object **re
     status = describe_plugins(setup, plugins, err);
     (void)json_object_object_add(run, "plugins", plugins);
     (void)json_object_object_add(run, "layers", describe_layers(setup));
-    (void)json_object_object_add(run, "products", describe_products(setup));
+    json_object *products = NULL;
+    if (status == WA_OK) {
+        status = describe_products(setup, &products, err);
+    }
+    (void)json_object_object_add(run, "products", products);
     add_count(run, "parameters", wa_session_model(setup->session)->parameter_count);
     add_count(run, "peak_device_bytes", setup->engine.peak_bytes);
     free(canonical);
@@ -180,11 +216,14 @@ static wa_status check_products(const json_object *run, const struct wa_setup *s
     if ((!is_tuned && !was_tuned(run)) || !json_object_object_get_ex(run, "products", &then)) {
         return WA_OK;
     }
-    json_object *now = describe_products(setup);
+    json_object *now = NULL;
     char *differences = NULL;
-    wa_status status =
-        wa_config_differences(json_object_to_json_string(then), json_object_to_json_string(now),
-                              NULL, 0, &differences, err);
+    wa_status status = describe_products(setup, &now, err);
+    if (status == WA_OK) {
+        status =
+            wa_config_differences(json_object_to_json_string(then), json_object_to_json_string(now),
+                                  NULL, 0, &differences, err);
+    }
     if (status == WA_OK && *differences) {
         status =
             wa_fail(err, WA_E_USAGE,

@@ -8,6 +8,7 @@
 
 #include "batch.h"
 #include "engine.h"
+#include "matrix.h"
 #include "model.h"
 #include "module.h"
 #include "plugin_host.h"
@@ -135,6 +136,20 @@ const struct wa_model *wa_session_model(const struct wa_session *session);
  * of a recurrence. */
 const char *wa_session_algorithm(const struct wa_session *session, uint32_t layer,
                                  enum wa_product product);
+
+/* A matrix product of a step, for batches of the usual size. */
+struct wa_session_product {
+    const struct wa_model_layer *layer; /* of the session's model */
+    const char *operation;              /* "forward", "direct feedback", ... */
+    struct wa_matrix_shape shape;
+    enum wa_matrix_library library; /* own or CLBlast */
+};
+
+/* All matrix products that steps of this session may enqueue (session_products.c), without those of
+ * followers; the caller frees the array. */
+WA_MUST_CHECK wa_status wa_session_products(const struct wa_session *session,
+                                            struct wa_session_product **ret_products,
+                                            size_t *ret_count, struct wa_error *err);
 
 /* Bytes of all buffers that the plan listed, by name; for run.json and error messages. */
 uint64_t wa_session_planned_bytes(const struct wa_session *session);

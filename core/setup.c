@@ -133,12 +133,19 @@ static wa_status choose_convolution(struct wa_setup *setup, struct wa_error *err
 wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request *request,
                           struct wa_error *err)
 {
+    struct wa_config *config = NULL;
     *setup = (struct wa_setup){0};
-    wa_status status = wa_config_read(request->config_file, request->sets, request->set_count,
-                                      &setup->config, err);
-    if (status == WA_OK && request->paths_from) {
-        status = wa_config_set_folder(setup->config, request->paths_from, err);
-    }
+    wa_status status =
+        wa_config_read(request->config_file, request->sets, request->set_count, &config, err);
+    return status == WA_OK ? wa_setup_take_config(setup, config, request, err) : status;
+}
+
+wa_status wa_setup_take_config(struct wa_setup *setup, struct wa_config *config,
+                               const struct wa_setup_request *request, struct wa_error *err)
+{
+    *setup = (struct wa_setup){.config = config};
+    wa_status status =
+        request->paths_from ? wa_config_set_folder(config, request->paths_from, err) : WA_OK;
     if (status == WA_OK) {
         status = wa_registry_create(&setup->registry, err);
     }
@@ -175,23 +182,31 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
 }
 
 /* What `walign tune` found for this device and size of batch; other sizes, of smaller last batches, go
- * as without tuning, so that run.json has all that matters. */
+ * as without tuning, so that run.json has all that matters. A forced convolution stays as it is without
+ * tuning, and GPU kernels have one algorithm for each: there only matrix products are tuned. */
 static wa_status read_tuning(struct wa_setup *setup, struct wa_error *err)
 {
     struct wa_engine *engine = &setup->engine;
-    bool is_wanted = strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") == 0;
-    if (!is_wanted || engine->convolution != WA_CONVOLUTION_AUTO || engine->path == WA_PATH_GPU) {
+    if (strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") != 0) {
         return WA_OK;
     }
+    const struct wa_tuning_filter filter = {
+        .lanes = wa_model_lanes(setup->batches.batch),
+        .path = engine->path,
+        .without_layers =
+            engine->path == WA_PATH_GPU || engine->convolution != WA_CONVOLUTION_AUTO};
     char *path = wa_tuning_path(setup->device);
-    wa_status status =
-        path ? wa_tuning_read(path, wa_model_lanes(setup->batches.batch), &setup->tuning, err)
-             : WA_OK;
-    if (status == WA_OK && setup->tuning.count == 0) {
+    wa_status status = path ? wa_tuning_read(path, &filter, &setup->tuning, err) : WA_OK;
+    const struct wa_matrix_choices *matrices = &setup->tuning.matrices;
+    if (status == WA_OK && setup->tuning.count + matrices->count == 0 &&
+        engine->convolution == WA_CONVOLUTION_AUTO) {
         wa_log(WA_LOG_WARNING,
                "\"kernels.tuning\" is \"auto\", but nothing was tuned for %s and batches of %d, "
                "ignoring; run `walign tune` with this config",
                setup->device->info.name, setup->batches.batch);
+    }
+    if (status == WA_OK && matrices->parameters) {
+        status = wa_clblast_use(setup->device, matrices->parameters, err);
     }
     engine->tuning = &setup->tuning;
     free(path);

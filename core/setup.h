@@ -43,6 +43,11 @@ struct wa_setup {
 WA_MUST_CHECK wa_status wa_setup_config(struct wa_setup *setup, const struct wa_setup_request *request,
                                         struct wa_error *err);
 
+/* The same with a config that was read already: it is the setup's from now on. */
+WA_MUST_CHECK wa_status wa_setup_take_config(struct wa_setup *setup, struct wa_config *config,
+                                             const struct wa_setup_request *request,
+                                             struct wa_error *err);
+
 /* The part of it that finds and checks one section's plugin; config and registry are there. */
 WA_MUST_CHECK wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section,
                                              struct wa_error *err);

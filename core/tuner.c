@@ -236,8 +236,7 @@ static wa_status compute(struct tuner *t, size_t candidate, uint32_t layer, enum
                            : status;
 }
 
-/* The largest difference, as a part of the largest value; infinite where a value is no number. */
-static double difference(const float *values, const float *reference, size_t count)
+double wa_tuner_difference(const float *values, const float *reference, size_t count)
 {
     double most = 0;
     double largest = 0;
@@ -263,7 +262,7 @@ static wa_status check(struct tuner *t, struct wa_tuner_product *p, const size_t
     for (size_t i = 0; i < p->count && status == WA_OK; i++) {
         status = compute(t, sets[i], layer, p->product, values);
         if (status == WA_OK) {
-            p->candidates[i].error = difference(values, reference, count);
+            p->candidates[i].error = wa_tuner_difference(values, reference, count);
             p->candidates[i].is_right = p->candidates[i].error <= WA_TUNER_TOLERANCE;
         }
     }

@@ -14,6 +14,10 @@ enum { WA_TUNER_MAX_CANDIDATES = 4 };
  * kernel is wrong by parts of one. */
 #define WA_TUNER_TOLERANCE 1e-4
 
+/* The largest difference, as a part of the reference's largest value; infinite where a value is no
+ * number. */
+double wa_tuner_difference(const float *values, const float *reference, size_t count);
+
 struct wa_tuner_candidate {
     struct wa_choice choice;
     double ms;     /* the fastest of a few runs */

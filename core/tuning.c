@@ -107,6 +107,16 @@ void wa_tuning_describe(const char *algorithm, const struct wa_choice *choice,
     }
 }
 
+void wa_tuning_describe_library(enum wa_matrix_library library,
+                                const struct wa_clblast_set *parameters,
+                                char ret_text[WA_CHOICE_BYTES])
+{
+    bool is_clblast = library == WA_MATRIX_CLBLAST;
+    (void)snprintf(ret_text, WA_CHOICE_BYTES, "%s%s%s", is_clblast ? "clblast" : "matrix product",
+                   is_clblast && parameters ? ", " : "",
+                   is_clblast && parameters ? parameters->name : "");
+}
+
 wa_status wa_tuning_put(struct wa_tuning *tuning, const struct wa_tuning_entry *entry,
                         struct wa_error *err)
 {
@@ -127,6 +137,7 @@ wa_status wa_tuning_put(struct wa_tuning *tuning, const struct wa_tuning_entry *
 void wa_tuning_finish(struct wa_tuning *tuning)
 {
     free(tuning->entries);
+    wa_matrix_choices_finish(&tuning->matrices);
     *tuning = (struct wa_tuning){0};
 }
 
@@ -188,8 +199,9 @@ static bool read_entry(const json_object *object, struct wa_tuning_entry *ret_en
     return is_good;
 }
 
-static wa_status read_entries(const char *path, const json_object *root, int lanes,
-                              struct wa_tuning *tuning, struct wa_error *err)
+static wa_status read_entries(const char *path, const json_object *root,
+                              const struct wa_tuning_filter *filter, struct wa_tuning *tuning,
+                              struct wa_error *err)
 {
     json_object *shapes = NULL;
     bool is_good = json_object_object_get_ex(root, "shapes", &shapes) &&
@@ -199,19 +211,27 @@ static wa_status read_entries(const char *path, const json_object *root, int lan
     for (size_t i = 0; i < count && is_good && status == WA_OK; i++) {
         struct wa_tuning_entry entry = {0};
         is_good = read_entry(json_object_array_get_idx(shapes, i), &entry);
-        if (is_good && (lanes == 0 || entry.shape.lanes == lanes)) {
+        if (is_good && !filter->without_layers &&
+            (filter->lanes == 0 || entry.shape.lanes == filter->lanes)) {
             status = wa_tuning_put(tuning, &entry, err);
         }
     }
+    if (is_good && status == WA_OK) {
+        status = wa_matrix_choices_read(root, filter->path, filter->lanes, &tuning->matrices,
+                                        &is_good, err);
+    }
+    if (status != WA_OK) {
+        return status;
+    }
     return is_good
-               ? status
+               ? WA_OK
                : wa_fail(err, WA_E_DATA,
                          "%s: not a tuning file of this version; remove it, and run `walign tune`",
                          path);
 }
 
-wa_status wa_tuning_read(const char *path, int lanes, struct wa_tuning *ret_tuning,
-                         struct wa_error *err)
+wa_status wa_tuning_read(const char *path, const struct wa_tuning_filter *filter,
+                         struct wa_tuning *ret_tuning, struct wa_error *err)
 {
     *ret_tuning = (struct wa_tuning){0};
     if (!wa_file_exists(path)) {
@@ -226,7 +246,7 @@ wa_status wa_tuning_read(const char *path, int lanes, struct wa_tuning *ret_tuni
     json_object *root = json_tokener_parse((const char *)text);
     free(text);
     struct wa_tuning tuning = {0};
-    status = read_entries(path, root, lanes, &tuning, err);
+    status = read_entries(path, root, filter, &tuning, err);
     (void)json_object_put(root);
     if (status != WA_OK) {
         wa_tuning_finish(&tuning);
@@ -317,6 +337,7 @@ wa_status wa_tuning_write(const struct wa_tuning *tuning, const struct wa_device
         (void)json_object_array_add(shapes, describe_entry(&tuning->entries[i]));
     }
     (void)json_object_object_add(root, "shapes", shapes);
+    wa_matrix_choices_write(&tuning->matrices, root);
     const char *text = json_object_to_json_string_ext(root, JSON_C_TO_STRING_PRETTY);
     status = wa_file_write_atomic(path, text, strlen(text), err);
     (void)json_object_put(root);

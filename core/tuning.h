@@ -5,6 +5,7 @@
 #define WALIGN_CORE_TUNING_H
 
 #include "engine.h"
+#include "matrix_choices.h"
 #include "model.h"
 
 enum wa_algorithm { WA_ALGORITHM_AUTO = 0, WA_ALGORITHM_DIRECT, WA_ALGORITHM_WINOGRAD };
@@ -31,6 +32,14 @@ struct wa_tuning {
     const struct wa_choice *everywhere; /* for all layers and products, or NULL: by shape */
     struct wa_tuning_entry *entries;
     size_t count;
+    struct wa_matrix_choices matrices;
+};
+
+/* What of a file is read; zeros: all. */
+struct wa_tuning_filter {
+    int lanes;           /* only for batches of so many */
+    enum wa_path path;   /* only matrix products of a path; */
+    bool without_layers; /* only these, no convolutions */
 };
 
 /* The engine's tuning for a product of a layer; zeros where it has none. */
@@ -50,15 +59,20 @@ enum { WA_CHOICE_BYTES = 64 };
 void wa_tuning_describe(const char *algorithm, const struct wa_choice *choice,
                         char ret_text[WA_CHOICE_BYTES]);
 
+/* The same of a matrix product: "matrix product", "clblast", "clblast, 64 x 64 a group" (parameters of
+ * the set; NULL: those that CLBlast ships). */
+void wa_tuning_describe_library(enum wa_matrix_library library,
+                                const struct wa_clblast_set *parameters,
+                                char ret_text[WA_CHOICE_BYTES]);
+
 /* ---- The file -------------------------------------------------------------------------------- */
 
 /* Where the tuning of a device lies; the caller frees it. NULL: there is no cache folder. */
 char *wa_tuning_path(const struct wa_device *device);
 
-/* Reads the entries of a file, of all sizes of batches (lanes 0) or of one. A file that is not there
- * has none. WA_E_DATA, with its name: it is damaged. Free with wa_tuning_finish. */
-WA_MUST_CHECK wa_status wa_tuning_read(const char *path, int lanes, struct wa_tuning *ret_tuning,
-                                       struct wa_error *err);
+/* Reads the entries of a file that pass the filter. A file that is not there has none. WA_E_DATA, with its name: it is damaged. Free with wa_tuning_finish. */
+WA_MUST_CHECK wa_status wa_tuning_read(const char *path, const struct wa_tuning_filter *filter,
+                                       struct wa_tuning *ret_tuning, struct wa_error *err);
 
 /* Puts an entry in the place of one of its shape, or beside the others. */
 WA_MUST_CHECK wa_status wa_tuning_put(struct wa_tuning *tuning, const struct wa_tuning_entry *entry,

@@ -161,6 +161,33 @@ static void test_result(void **state)
     wa_tested_expect_part(t->output, " s, ");
 }
 
+/* Without a config: several networks, which a --set narrows as it does a sweep. */
+static void test_default_networks(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "--json", "--set", "architecture.width=8"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    assert_non_null(result);
+    json_object *products = member(result, "products");
+    size_t count = json_object_array_length(products);
+    if (count == 0) {
+        (void)json_object_put(result);
+        skip();
+    }
+    json_object *first = member(json_object_array_get_idx(products, 0), "network");
+    json_object *last = member(json_object_array_get_idx(products, count - 1), "network");
+    wa_tested_expect_part(json_object_get_string(first), "width");
+    assert_string_not_equal(json_object_get_string(first), json_object_get_string(last));
+    assert_true(wa_tested_has(t, file_name(t, result)));
+    (void)json_object_put(result);
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "--set", "architecture.width=0"), 2);
+    WA_TESTED_EXPECT_ERROR(t, "architecture.width");
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "--help"), 0);
+    wa_tested_expect_part(t->output, "default: the networks");
+}
+
 static void test_runs(void **state)
 {
     struct wa_tested_program *t = *state;
@@ -330,12 +357,186 @@ static void test_wrong_candidates_never_win(void **state)
     (void)json_object_put(result);
 }
 
+/* ---- Matrix products ------------------------------------------------------------------------- */
+
+/* A dense network whose products are large enough to be tuned, on the GPU path: there CLBlast is a
+ * candidate on any device. Direct feedback is a product, too. */
+static void write_dense(struct wa_tested_program *t)
+{
+    wa_tested_write_json(
+        t, "dense.json",
+        "{'dataset': {'plugin': 'glyphs', 'height': 8, 'width': 8, 'items': 220, 'validation': 20},"
+        " 'architecture': {'plugin': 'mlp', 'widths': [96]}, 'rule': {'plugin': 'dfa'},"
+        " 'batch': 20, 'epochs': 2, 'kernels': {'path': 'gpu', 'tuning': 'auto'}}");
+}
+
+/* Lets the file name a library for all matrix products, and parameters (NULL: as CLBlast ships). */
+static void set_library(struct wa_tested_program *t, const char *name, const char *library,
+                        const char *parameters)
+{
+    char *text = wa_tested_read(t, name, NULL);
+    json_object *root = json_tokener_parse(text);
+    json_object *products = member(root, "matrix_products");
+    assert_true(json_object_array_length(products) > 0);
+    for (size_t i = 0; i < json_object_array_length(products); i++) {
+        (void)json_object_object_add(json_object_array_get_idx(products, i), "library",
+                                     json_object_new_string(library));
+    }
+    json_object_object_del(root, "clblast_parameters");
+    if (parameters) {
+        (void)json_object_object_add(root, "clblast_parameters",
+                                     json_object_new_string(parameters));
+    }
+    const char *changed = json_object_to_json_string(root);
+    wa_tested_write(t, name, changed, strlen(changed));
+    (void)json_object_put(root);
+    free(text);
+}
+
+/* Whether a step launches CLBlast, from the trace of its launches. */
+static bool launches_clblast(struct wa_tested_program *t)
+{
+    assert_int_equal(
+        WA_TESTED_RUN(t, "bench", "dense.json", "--steps", "1", "--profile", "trace.json"), 0);
+    char *trace = wa_tested_read(t, "trace.json", NULL);
+    wa_tested_expect_part(trace, "\"name\"");
+    bool has = strstr(trace, "CLBlastSgemm");
+    free(trace);
+    return has;
+}
+
+static void expect_dense_product(struct wa_tested_program *t, const char *file,
+                                 const char *expected)
+{
+    char *text = wa_tested_read(t, file, NULL);
+    json_object *run = json_tokener_parse(text);
+    json_object *layer = member(member(run, "products"), "dense1");
+    assert_string_equal(json_object_get_string(member(layer, "forward")), expected);
+    (void)json_object_put(run);
+    free(text);
+}
+
+static void test_matrix_products(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    write_dense(t);
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "dense.json", "--json"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    json_object *products = member(result, "matrix_products");
+    assert_true(json_object_array_length(products) > 0);
+    for (size_t i = 0; i < json_object_array_length(products); i++) {
+        json_object *candidates = member(json_object_array_get_idx(products, i), "candidates");
+        assert_true(json_object_array_length(candidates) > 1);
+        json_object *own = json_object_array_get_idx(candidates, 0);
+        json_object *clblast = json_object_array_get_idx(candidates, 1);
+        assert_string_equal(json_object_get_string(member(own, "name")), "matrix product");
+        assert_string_equal(json_object_get_string(member(clblast, "name")), "clblast");
+        assert_true(json_object_get_boolean(member(clblast, "right")));
+        assert_true(json_object_get_double(member(clblast, "error")) < 1e-4);
+    }
+    const char *file = file_name(t, result);
+    static const char *const libraries[] = {"own", "clblast"};
+    static const char *const names[] = {"matrix product", "clblast"};
+    double losses[2];
+    for (size_t i = 0; i < 2; i++) {
+        char out[] = "0";
+        char run[] = "0/run.json";
+        char metrics[] = "0/metrics.jsonl";
+        out[0] = run[0] = metrics[0] = (char)('0' + i);
+        set_library(t, file, libraries[i], NULL);
+        assert_int_equal(launches_clblast(t), i == 1);
+        assert_int_equal(
+            WA_TESTED_RUN(t, "train", "dense.json", "--out", out, "--quiet", "--set", "epochs=1"),
+            0);
+        expect_dense_product(t, run, names[i]);
+        losses[i] = train_loss(t, metrics);
+    }
+    assert_true(fabs(losses[1] - losses[0]) <= 1e-3 * fabs(losses[0])); /* as in test_mixed */
+    /* a run goes on as it began, or not */
+    set_library(t, file, "own", NULL);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "dense.json", "--out", "1", "--quiet", "--resume"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(t, "tuning", "dense1.forward", "clblast", "matrix product");
+    set_library(t, file, "clblast", "64 x 64 a group");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "dense.json", "--out", "1", "--quiet", "--resume"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(t, "tuning", "dense1.forward", "clblast, 64 x 64 a group");
+    set_library(t, file, "clblast", NULL);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "dense.json", "--out", "1", "--quiet", "--resume"),
+                     0);
+    (void)json_object_put(result);
+}
+
+/* On the GPU path a recurrence's products are tuned and followed, too. */
+static void test_recurrent_products(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    use_own_cache(t, cache);
+    wa_tested_write_json(
+        t, "rnn.json",
+        "{'dataset': {'plugin': 'add'}, 'architecture': {'plugin': 'rnn', 'width': 40},"
+        " 'rule': {'plugin': 'backprop'}, 'optimizer': {'plugin': 'sgd', 'learning_rate': 0.001},"
+        " 'batch': 50, 'epochs': 1, 'steps': 1, 'evaluate': [],"
+        " 'kernels': {'path': 'gpu', 'tuning': 'auto'}}");
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "rnn.json", "--json"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    set_library(t, file_name(t, result), "clblast", NULL);
+    (void)json_object_put(result);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "rnn.json", "--out", "run", "--quiet"), 0);
+    char *text = wa_tested_read(t, "run/run.json", NULL);
+    json_object *run = json_tokener_parse(text);
+    json_object *layer = member(member(run, "products"), "recurrence");
+    static const char *const products[] = {"forward", "backward data", "weight gradient"};
+    for (size_t i = 0; i < sizeof products / sizeof *products; i++) {
+        assert_string_equal(json_object_get_string(member(layer, products[i])), "clblast");
+    }
+    (void)json_object_put(run);
+    free(text);
+}
+
+/* An own kernel that is wrong: CLBlast differs from it, and so is not taken, however fast it is. */
+static void test_different_products_never_win(void **state)
+{
+    struct wa_tested_program *t = *state;
+    char cache[PATH_BYTES];
+    char kernels[PATH_BYTES];
+    use_own_cache(t, cache);
+    write_dense(t);
+    wa_command_change_kernels(t, "wrong", "gpu_matrix",
+                              "#undef fma\n" /* PoCL's is a macro */
+                              "#define fma(a, b, c) (1.001f * ((a) * (b) + (c)))\n");
+    (void)snprintf(kernels, sizeof kernels, "WALIGN_KERNELS=%s/wrong", t->folder.path);
+    t->environment[1] = kernels;
+    assert_int_equal(WA_TESTED_RUN(t, "tune", "dense.json", "--json"), 0);
+    json_object *result = json_tokener_parse(t->output);
+    json_object *products = member(result, "matrix_products");
+    assert_true(json_object_array_length(products) > 0);
+    for (size_t i = 0; i < json_object_array_length(products); i++) {
+        json_object *product = json_object_array_get_idx(products, i);
+        json_object *clblast = json_object_array_get_idx(member(product, "candidates"), 1);
+        assert_false(json_object_get_boolean(member(clblast, "right")));
+        assert_true(json_object_get_double(member(clblast, "error")) > 1e-4);
+        assert_string_equal(json_object_get_string(member(product, "chosen")), "matrix product");
+    }
+    (void)json_object_put(result);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_COMMAND_TEST(test_result),       WA_COMMAND_TEST(test_runs),
-        WA_COMMAND_TEST(test_mixed),        WA_COMMAND_TEST(test_resume),
-        WA_COMMAND_TEST(test_damaged_file), WA_COMMAND_TEST(test_wrong_candidates_never_win),
+        WA_COMMAND_TEST(test_result),
+        WA_COMMAND_TEST(test_default_networks),
+        WA_COMMAND_TEST(test_runs),
+        WA_COMMAND_TEST(test_mixed),
+        WA_COMMAND_TEST(test_resume),
+        WA_COMMAND_TEST(test_damaged_file),
+        WA_COMMAND_TEST(test_wrong_candidates_never_win),
+        WA_COMMAND_TEST(test_matrix_products),
+        WA_COMMAND_TEST(test_recurrent_products),
+        WA_COMMAND_TEST(test_different_products_never_win),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,9 @@
 
 #include <cmocka.h>
 
+#include <clblast_c.h>
+
+#include "clblast_parameters.h"
 #include "device_fixture.h"
 #include "matrix.h"
 #include "reference_operations.h"
@@ -274,6 +277,39 @@ static void test_two_transposed_are_refused(void **state)
     }
 }
 
+/* CLBlast pads operands to multiples of its parameters' tiles: how much memory it wants for that shows
+ * which ones it takes. The last test: there is no way back in this process. */
+static void test_parameters_are_taken(void **state)
+{
+    enum { SIZE = 1003 };
+    struct wa_fixture *fixture = *state;
+    const struct wa_device *device = fixture->engine.device;
+    cl_command_queue queue = device->queue;
+    for (size_t s = 0; s < WA_CLBLAST_SETS; s++) {
+        const struct wa_clblast_set *set = &wa_clblast_sets[s];
+        size_t mwg = 0;
+        size_t nwg = 0;
+        size_t kwg = 0;
+        for (size_t i = 0; i < WA_CLBLAST_PARAMETERS; i++) {
+            const char *name = wa_clblast_parameter_names[i];
+            mwg = strcmp(name, "MWG") == 0 ? set->values[i] : mwg;
+            nwg = strcmp(name, "NWG") == 0 ? set->values[i] : nwg;
+            kwg = strcmp(name, "KWG") == 0 ? set->values[i] : kwg;
+        }
+        WA_FIXTURE_CHECK(fixture, wa_clblast_use(device, set, &fixture->err));
+        size_t bytes = 0;
+        assert_int_equal(CLBlastSGemmTempBufferSize(CLBlastLayoutRowMajor, CLBlastTransposeNo,
+                                                    CLBlastTransposeNo, SIZE, SIZE, SIZE, 0, SIZE,
+                                                    0, SIZE, 0, SIZE, &queue, &bytes),
+                         CLBlastSuccess);
+        size_t m = (SIZE + mwg - 1) / mwg * mwg;
+        size_t n = (SIZE + nwg - 1) / nwg * nwg;
+        size_t k = (SIZE + kwg - 1) / kwg * kwg;
+        print_message("%s: %zu bytes\n", set->name, bytes);
+        assert_int_equal(bytes, (m * k + k * n + m * n) * sizeof(float));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -285,6 +321,7 @@ int main(void)
         WA_FIXTURE_TEST(test_same_bits_twice),
         WA_FIXTURE_TEST(test_nan_comes_through),
         WA_FIXTURE_TEST(test_two_transposed_are_refused),
+        WA_FIXTURE_TEST(test_parameters_are_taken),
     };
     return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);
 }

@@ -52,6 +52,9 @@ static const struct sweep add_sweeps[] = {{"add/widths", NULL, 4}, {NULL, NULL, 
 static const char *const imagenet_run = "imagenet/imagenet-cnn";
 static const char *const quickstart = "quickstart";
 
+/* What `walign tune` measures; it is no experiment. */
+static const char *const tuned = "tune";
+
 /* Experiments that share a data set, and alignment/<name>-{train,widths,training}.json. */
 struct family {
     const char *name;
@@ -395,13 +398,26 @@ static void test_imagenet_on_real_images(void **state)
     run_single(*state, imagenet_run, set);
 }
 
+/* Networks of three kinds, each in three widths; tests/command/test_tune.c measures them. */
+static void test_tuned_networks(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    char path[SET_BYTES];
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", config_path(tuned, path), "--list"), 0);
+    size_t lines = 0;
+    for (const char *c = tested->output; *c; c++) {
+        lines += *c == '\n';
+    }
+    assert_int_equal(lines, 9);
+}
+
 /* ---- Nothing is left out --------------------------------------------------------------------- */
 
 static bool is_run_here(const char *name)
 {
     static const char *const scores[] = {"train", "widths", "training"};
     bool is_known = strcmp(name, "schema") == 0 || strcmp(name, quickstart) == 0 ||
-                    strcmp(name, imagenet_run) == 0;
+                    strcmp(name, imagenet_run) == 0 || strcmp(name, tuned) == 0;
     for (size_t i = 0; i < FAMILIES; i++) {
         for (const struct sweep *sweep = families[i]->sweeps; sweep->file; sweep++) {
             is_known = is_known || strcmp(name, sweep->file) == 0;
@@ -459,6 +475,7 @@ int main(void)
         TEST(test_imagenet),
         TEST(test_add),
         TEST(test_quickstart),
+        TEST(test_tuned_networks),
         TEST(test_alignment_cifar10),
         TEST(test_alignment_kmnist),
         TEST(test_alignment_imagenet),
