@@ -7,7 +7,8 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
-#include <unistd.h>
+
+#include "processors.h"
 
 enum { SLOTS = 3, MOST_THREADS = 256, MOST_DEFAULT_THREADS = 64, RUNS_PER_THREAD = 4 };
 #define THREADS_VARIABLE "WALIGN_LOADER_THREADS"
@@ -113,10 +114,7 @@ wa_status wa_loader_threads(unsigned *ret_threads, struct wa_error *err)
 {
     const char *text = getenv(THREADS_VARIABLE);
     if (!text || text[0] == '\0') {
-        long processors = sysconf(_SC_NPROCESSORS_ONLN);
-        *ret_threads = processors < 1                      ? 1
-                       : processors > MOST_DEFAULT_THREADS ? MOST_DEFAULT_THREADS
-                                                           : (unsigned)processors;
+        *ret_threads = (unsigned)wa_processors_threads(MOST_DEFAULT_THREADS);
         return WA_OK;
     }
     char *end = NULL;

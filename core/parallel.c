@@ -3,7 +3,8 @@
 #include "parallel.h"
 
 #include <pthread.h>
-#include <unistd.h>
+
+#include "processors.h"
 
 enum { MAX_THREADS = 64 };
 
@@ -28,10 +29,7 @@ static void *run_share(void *argument)
 wa_status wa_parallel_run(wa_parallel_job *run, void *context, size_t count, struct wa_error *err)
 {
     struct share shares[MAX_THREADS];
-    long processors = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t threads = processors < 1             ? 1
-                     : processors > MAX_THREADS ? MAX_THREADS
-                                                : (size_t)processors;
+    size_t threads = wa_processors_threads(MAX_THREADS);
     threads = threads > count ? count : threads;
     size_t started = 0;
     for (size_t i = 0; i < threads; i++) {

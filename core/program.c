@@ -10,6 +10,7 @@
 #include "files.h"
 #include "kernel_sources.h"
 #include "log.h"
+#include "processors.h"
 #include "sha256.h"
 
 enum { MAX_SOURCE_BYTES = 1 << 20, MAX_ENTRY_BYTES = 64 << 20, MAX_BUILDERS = 8 };
@@ -483,8 +484,7 @@ static void *builder(void *argument)
 void wa_programs_prebuild(struct wa_programs *programs, const struct wa_program_spec *specs,
                           size_t count)
 {
-    long cores = sysconf(_SC_NPROCESSORS_ONLN);
-    size_t wanted = cores < 1 ? 1 : cores > MAX_BUILDERS ? MAX_BUILDERS : (size_t)cores;
+    size_t wanted = wa_processors_threads(MAX_BUILDERS);
     wanted = wanted < count ? wanted : count;
     if (!programs->keeps_entries || programs->stores_late || wanted < 2) {
         return;

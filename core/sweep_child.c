@@ -28,20 +28,6 @@ enum {
     REMOVE_DESCRIPTORS = 16
 };
 
-void wa_sweep_processors_allowed(struct wa_sweep_processors *ret_processors)
-{
-    cpu_set_t set;
-    ret_processors->count = 0;
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        return;
-    }
-    for (int i = 0; i < CPU_SETSIZE && ret_processors->count < WA_SWEEP_MAX_PROCESSORS; i++) {
-        if (CPU_ISSET((size_t)i, &set)) {
-            ret_processors->numbers[ret_processors->count++] = i;
-        }
-    }
-}
-
 /* ---- Starting ------------------------------------------------------------------------------- */
 
 /* All that the new process needs, made before the fork. */

@@ -5,18 +5,8 @@
 
 #include <sys/types.h>
 
+#include "processors.h"
 #include "status.h"
-
-enum { WA_SWEEP_MAX_PROCESSORS = 1024 };
-
-/* Processors of this machine by number. */
-struct wa_sweep_processors {
-    size_t count;
-    int numbers[WA_SWEEP_MAX_PROCESSORS];
-};
-
-/* Those that this process may use. */
-void wa_sweep_processors_allowed(struct wa_sweep_processors *ret_processors);
 
 struct wa_sweep_child {
     const char *config;     /* JSON, written to the run's folder */
@@ -24,7 +14,7 @@ struct wa_sweep_child {
     const char *directory;  /* the run's folder, made where it is missing */
     size_t device;          /* index */
     size_t units;           /* compute units of a CPU device to use; 0: all */
-    struct wa_sweep_processors processors; /* to run on; count 0: any */
+    struct wa_processors processors; /* to run on; count 0: any */
     const char *const *plugin_paths;
     size_t plugin_path_count;
 };

@@ -27,7 +27,7 @@ struct place {
     bool *is_taken;       /* by share */
     double budget_bytes;
     size_t units;         /* compute units to share out; 0: the device is not divided */
-    struct wa_sweep_processors processors;
+    struct wa_processors processors;
 };
 
 struct worker {
@@ -96,7 +96,7 @@ static bool is_cpu(const struct wa_device_info *info)
 }
 
 /* CPU devices of several drivers are the same processors and memory: each gets its part of them. */
-static void share_processors(struct place *place, const struct wa_sweep_processors *all,
+static void share_processors(struct place *place, const struct wa_processors *all,
                              size_t cpu_index, size_t cpu_count)
 {
     size_t first = all->count * cpu_index / cpu_count;
@@ -132,13 +132,13 @@ static void choose_shares(const struct scheduler *s, struct place *place)
 static wa_status make_places(struct scheduler *s)
 {
     const struct wa_sweep_plan *plan = s->plan;
-    struct wa_sweep_processors *all = calloc(1, sizeof *all);
+    struct wa_processors *all = calloc(1, sizeof *all);
     s->places = calloc(plan->chosen_count, sizeof *s->places);
     if (!s->places || !all) {
         free(all);
         return out_of_memory(s->err);
     }
-    wa_sweep_processors_allowed(all);
+    wa_processors_allowed(all);
     size_t cpu_count = 0;
     for (size_t i = 0; i < plan->chosen_count; i++) {
         cpu_count += is_cpu(&plan->devices->items[plan->chosen[i]]) ? 1 : 0;
