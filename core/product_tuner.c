@@ -184,7 +184,7 @@ static wa_status time_once(struct work *w, struct wa_matrix *matrix,
     return status;
 }
 
-/* Checks a candidate of CLBlast's and times it; what fails there is its own fault. */
+/* Checks a candidate of CLBlast's; what fails there is its own fault. */
 static wa_status measure_clblast(struct work *w, const struct wa_matrix_shape *s,
                                  struct wa_product_candidate *c, struct wa_error *err)
 {
