@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "large_pages.h"
+
 enum { LOCAL_RESERVE_BYTES = 2048, MAX_GROUP_ITEMS = 256, MAX_WRITTEN_ZEROS = 1 << 20 };
 
 static size_t power_of_two_below(size_t limit)
@@ -82,6 +84,61 @@ static wa_status fill_with_zeros(struct wa_engine *engine, cl_mem buffer, size_t
     return status;
 }
 
+/* ---- Buffers in large pages ------------------------------------------------------------------ */
+
+struct host_memory {
+    void *memory;
+    size_t bytes;
+};
+
+static void CL_CALLBACK free_host_memory(cl_mem buffer, void *context)
+{
+    (void)buffer;
+    struct host_memory *host = context;
+    wa_large_pages_free(host->memory, host->bytes);
+    free(host);
+}
+
+/* A large buffer of a CPU device, of zeros; NULL: the driver's own memory has to do. */
+static cl_mem create_in_large_pages(struct wa_engine *engine, size_t bytes)
+{
+    cl_mem buffer = NULL;
+    if (bytes < WA_LARGE_PAGE_BYTES || !(engine->device->info.type & CL_DEVICE_TYPE_CPU)) {
+        return NULL;
+    }
+    struct host_memory *host = malloc(sizeof *host);
+    void *memory = host ? wa_large_pages_allocate(bytes) : NULL;
+    if (memory) {
+        *host = (struct host_memory){.memory = memory, .bytes = bytes};
+        buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, bytes,
+                                memory, NULL);
+    }
+    if (buffer && clSetMemObjectDestructorCallback(buffer, free_host_memory, host) != CL_SUCCESS) {
+        (void)clReleaseMemObject(buffer);
+        buffer = NULL;
+    }
+    if (!buffer) {
+        if (memory) {
+            wa_large_pages_free(memory, bytes);
+        }
+        free(host);
+    }
+    return buffer;
+}
+
+static wa_status create_buffer(struct wa_engine *engine, size_t bytes, cl_mem *ret_buffer,
+                               struct wa_error *err)
+{
+    *ret_buffer = create_in_large_pages(engine, bytes);
+    if (*ret_buffer) {
+        return WA_OK;
+    }
+    cl_int code = CL_SUCCESS;
+    *ret_buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
+    wa_status status = WA_CL(err, code);
+    return status == WA_OK ? fill_with_zeros(engine, *ret_buffer, bytes, err) : status;
+}
+
 wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *what,
                            cl_mem *ret_buffer, struct wa_error *err)
 {
@@ -90,12 +147,8 @@ wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *w
     if (status != WA_OK) {
         return status;
     }
-    cl_int code = CL_SUCCESS;
-    cl_mem buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE, bytes, NULL, &code);
-    status = WA_CL(err, code);
-    if (status == WA_OK) {
-        status = fill_with_zeros(engine, buffer, bytes, err);
-    }
+    cl_mem buffer = NULL;
+    status = create_buffer(engine, bytes, &buffer, err);
     if (status != WA_OK) {
         wa_error_prefix(err, "%s (%.1f MB): ", what, (double)bytes / 1e6);
         if (buffer) {

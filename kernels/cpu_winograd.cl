@@ -126,6 +126,49 @@ INLINE void output_pieces(__global const float *restrict m, int step, __global f
     OUTPUT(STORE_PIECES)
 }
 
+/* Vectors of a chunk and where they lie in x and y. */
+struct chunk {
+    int first, vectors;
+    int is_whole[MAX_VECTORS];
+    int x[MAX_VECTORS * PIECES], y[MAX_VECTORS * PIECES];
+};
+
+/* x starts at the first of `channels`. Vectors of a channel in turn: they are neighbours in memory. */
+INLINE void transform_inputs(const struct winograd *k, const struct chunk *chunk, int channels,
+                             __global const float *restrict x, __global float *restrict v, int v_step)
+{
+    for (int c = 0; c < channels; c++) {
+        __global const float *xc = x + (size_t)c * k->x_plane;
+        for (int q = 0; q < chunk->vectors; q++) {
+            const int *offset = chunk->x + q * PIECES;
+            __global float *to = v + c * k->stride + q * WIDTH;
+            if (chunk->is_whole[q]) {
+                input_whole(xc + offset[0], k->x_row, k->lanes, to, v_step);
+            } else {
+                input_pieces(xc, offset, k->x_row, k->lanes, to, v_step);
+            }
+        }
+    }
+}
+
+/* y and m start at the first of `outs`. */
+INLINE void transform_outputs(const struct winograd *k, const struct chunk *chunk, int outs,
+                              __global const float *restrict m, int m_step, __global float *restrict y)
+{
+    for (int o = 0; o < outs; o++) {
+        __global float *yo = y + (size_t)o * k->y_plane;
+        for (int q = 0; q < chunk->vectors; q++) {
+            const int *offset = chunk->y + q * PIECES;
+            __global const float *from = m + o * k->stride + q * WIDTH;
+            if (chunk->is_whole[q]) {
+                output_whole(from, m_step, yo + offset[0], k->y_row, k->lanes);
+            } else {
+                output_pieces(from, m_step, yo, offset, k->y_row, k->lanes);
+            }
+        }
+    }
+}
+
 KERNEL void winograd(__global const float *restrict x, __global const float *restrict u,
                      __global float *restrict y, __global const struct winograd *restrict all,
                      __global float *restrict scratch, int u_base)
@@ -141,62 +184,30 @@ KERNEL void winograd(__global const float *restrict x, __global const float *res
     __global float *m = v + (size_t)POINTS * v_step;
     const int u_blocks = (k.outs + OUTS - 1) / OUTS;
 
-    for (int chunk = group; chunk < k.chunks; chunk += groups) {
-        const int first = (int)((long)chunk * all_vectors / k.chunks);
-        const int vectors = (int)((long)(chunk + 1) * all_vectors / k.chunks) - first;
+    for (int number = group; number < k.chunks; number += groups) {
+        struct chunk chunk;
+        chunk.first = (int)((long)number * all_vectors / k.chunks);
+        chunk.vectors = (int)((long)(number + 1) * all_vectors / k.chunks) - chunk.first;
+        find_vectors(chunk.first, chunk.vectors, k.total, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes,
+                     chunk.x, chunk.is_whole);
+        find_vectors(chunk.first, chunk.vectors, k.total, k.lanes, k.tiles_x, 4 * k.y_row, 4 * k.lanes,
+                     chunk.y, chunk.is_whole);
         for (int c0 = 0; c0 < k.channels; c0 += k.channel_block) {
-            const int c_count = min(k.channel_block, k.channels - c0);
-            const int is_last = c0 + c_count >= k.channels;
-            for (int q = 0; q < vectors; q++) {
-                /* the last vector of a plane ends with it and may repeat lanes of the one before */
-                int l = min((first + q) * WIDTH, k.total - WIDTH);
-                __global const float *xc = x + (size_t)c0 * k.x_plane;
-                if (l % k.lanes <= k.lanes - WIDTH) {
-                    xc += tile_offset(l, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes);
-                    for (int c = 0; c < c_count; c++) {
-                        input_whole(xc + (size_t)c * k.x_plane, k.x_row, k.lanes,
-                                    v + c * k.stride + q * WIDTH, v_step);
-                    }
-                } else {
-                    int offset[PIECES];
-                    piece_offsets(l, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes, offset);
-                    for (int c = 0; c < c_count; c++) {
-                        input_pieces(xc + (size_t)c * k.x_plane, offset, k.x_row, k.lanes,
-                                     v + c * k.stride + q * WIDTH, v_step);
-                    }
-                }
-            }
+            const int channels = min(k.channel_block, k.channels - c0);
+            transform_inputs(&k, &chunk, channels, x + (size_t)c0 * k.x_plane, v, v_step);
             for (int ob = 0; ob < out_blocks; ob++) {
+                const int first = ob * (OUTPUT_BLOCK / OUTS);
                 __global float *mo = m + (is_one_block ? 0 : ob * OUTPUT_BLOCK * k.stride);
-                const int blocks = min(OUTPUT_BLOCK / OUTS, u_blocks - ob * (OUTPUT_BLOCK / OUTS));
                 for (int p = 0; p < POINTS; p++) {
                     __global const float *up =
-                        u + u_base +
-                        (((size_t)p * u_blocks + ob * (OUTPUT_BLOCK / OUTS)) * k.channels + c0) * OUTS;
-                    multiply_point(v + (size_t)p * v_step, up, mo + (size_t)p * m_step, k.stride, c_count,
-                                   k.channels, blocks, vectors, c0 == 0);
+                        u + u_base + (((size_t)p * u_blocks + first) * k.channels + c0) * OUTS;
+                    multiply_point(v + (size_t)p * v_step, up, mo + (size_t)p * m_step, k.stride, channels,
+                                   k.channels, min(OUTPUT_BLOCK / OUTS, u_blocks - first), chunk.vectors,
+                                   c0 == 0);
                 }
-                if (!is_last) {
-                    continue;
-                }
-                const int o_end = min(OUTPUT_BLOCK, k.outs - ob * OUTPUT_BLOCK);
-                for (int q = 0; q < vectors; q++) {
-                    int l = min((first + q) * WIDTH, k.total - WIDTH);
-                    __global float *yo = y + (size_t)ob * OUTPUT_BLOCK * k.y_plane;
-                    if (l % k.lanes <= k.lanes - WIDTH) {
-                        yo += tile_offset(l, k.lanes, k.tiles_x, 4 * k.y_row, 4 * k.lanes);
-                        for (int o = 0; o < o_end; o++) {
-                            output_whole(mo + o * k.stride + q * WIDTH, m_step,
-                                         yo + (size_t)o * k.y_plane, k.y_row, k.lanes);
-                        }
-                    } else {
-                        int offset[PIECES];
-                        piece_offsets(l, k.lanes, k.tiles_x, 4 * k.y_row, 4 * k.lanes, offset);
-                        for (int o = 0; o < o_end; o++) {
-                            output_pieces(mo + o * k.stride + q * WIDTH, m_step,
-                                          yo + (size_t)o * k.y_plane, offset, k.y_row, k.lanes);
-                        }
-                    }
+                if (c0 + channels >= k.channels) {
+                    transform_outputs(&k, &chunk, min(OUTPUT_BLOCK, k.outs - ob * OUTPUT_BLOCK), mo, m_step,
+                                      y + (size_t)ob * OUTPUT_BLOCK * k.y_plane);
                 }
             }
         }
@@ -355,21 +366,24 @@ KERNEL void winograd_gradient(__global const float *restrict x, __global const f
     for (int chunk = begin; chunk < end; chunk++) {
         const int first = (int)((long)chunk * all_vectors / k.chunks);
         const int vectors = (int)((long)(chunk + 1) * all_vectors / k.chunks) - first;
-        for (int q = 0; q < vectors; q++) {
-            const int at = (first + q) * WIDTH, l = min(at, k.total - WIDTH);
-            int offset[PIECES];
-            piece_offsets(l, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes, offset);
-            const int is_whole = l % k.lanes <= k.lanes - WIDTH;
-            for (int c = 0; c < k.channels; c++) {
-                __global float *vc = v + c * k.stride + q * WIDTH;
-                __global const float *xc = x + (size_t)c * k.x_plane;
-                if (is_whole) {
-                    input_whole(xc + offset[0], k.x_row, k.lanes, vc, v_step);
+        int offsets[MAX_VECTORS * PIECES], is_whole[MAX_VECTORS];
+        find_vectors(first, vectors, k.total, k.lanes, k.tiles_x, 4 * k.x_row, 4 * k.lanes, offsets,
+                     is_whole);
+        for (int c = 0; c < k.channels; c++) {
+            __global const float *xc = x + (size_t)c * k.x_plane;
+            for (int q = 0; q < vectors; q++) {
+                const int *offset = offsets + q * PIECES;
+                __global float *to = v + c * k.stride + q * WIDTH;
+                if (is_whole[q]) {
+                    input_whole(xc + offset[0], k.x_row, k.lanes, to, v_step);
                 } else {
-                    input_pieces(xc, offset, k.x_row, k.lanes, vc, v_step);
+                    input_pieces(xc, offset, k.x_row, k.lanes, to, v_step);
                 }
             }
-            for (int o = 0; o < outputs; o += WIDTH) {
+        }
+        for (int o = 0; o < outputs; o += WIDTH) {
+            for (int q = 0; q < vectors; q++) {
+                const int at = (first + q) * WIDTH, l = min(at, k.total - WIDTH);
                 turn_gradient(&k, dz, o, l, at - l, tile, d + q * WIDTH * outputs + o, outputs, d_step);
             }
         }

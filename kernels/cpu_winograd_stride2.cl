@@ -94,8 +94,8 @@ INLINE void transform_outputs(const struct winograd *k, const struct tiles *t, s
                                         .rows = t->rows};
     y += t->y + is_odd_row * k->y_row + is_odd_column * k->lanes;
     int offsets[MAX_VECTORS * PIECES], is_whole[MAX_VECTORS];
-    find_vectors(t, at, k->lanes, scale * t->rows * k->y_row, scale * t->columns * k->lanes, offsets,
-                 is_whole);
+    find_vectors(at.first, at.vectors, t->total, k->lanes, t->tiles_x, scale * t->rows * k->y_row,
+                 scale * t->columns * k->lanes, offsets, is_whole);
     for (int o = 0; o < outs; o++) {
         for (int q = 0; q < at.vectors; q++) {
             to_tensor(transform, m + o * k->stride + q * WIDTH, m_step, columns, middle,

@@ -4,6 +4,7 @@
 #ifndef OUTS
 #define OUTS 8
 #endif
+#define MAX_VECTORS 6 /* in a chunk */
 
 /* m[OUTS][NUMBER vectors] (+)= u[channel][OUTS] v[channel][NUMBER vectors] for one point. */
 #define DEFINE_MULTIPLY(NAME, NUMBER)                                                              \
@@ -77,6 +78,18 @@ INLINE void piece_offsets(int l, int lanes, int tiles_x, int tile_row, int tile_
 {
     for (int p = 0; p < PIECES; p++) {
         offset[p] = tile_offset(l + 4 * p, lanes, tiles_x, tile_row, tile_column);
+    }
+}
+
+/* Where the vectors of a chunk start, PIECES offsets each, and which of them lie in one tile. The last vector
+ * of all tiles ends with them and may repeat lanes of the one before. */
+INLINE void find_vectors(int first, int vectors, int total, int lanes, int tiles_x, int tile_row,
+                         int tile_column, int *offsets, int *is_whole)
+{
+    for (int q = 0; q < vectors; q++) {
+        const int l = min((first + q) * WIDTH, total - WIDTH);
+        is_whole[q] = l % lanes <= lanes - WIDTH;
+        piece_offsets(l, lanes, tiles_x, tile_row, tile_column, offsets + q * PIECES);
     }
 }
 

@@ -4,7 +4,6 @@
  */
 #define SIDE 5
 #define POINTS (SIDE * SIDE)
-#define MAX_VECTORS 6 /* in a chunk */
 #define U_SIDE 6
 #define U_ODD 5
 #define PAD WIDTH /* between the planes of v and m, or their stores fall into one set of L1 */
@@ -211,18 +210,6 @@ INLINE int points_of(int places, int is_odd)
     return is_odd ? places : places + 1;
 }
 
-/* Where a chunk's vectors start, and which of them lie in one tile. The last vector of all tiles ends with
- * them and may repeat lanes of the one before. */
-INLINE void find_vectors(const struct tiles *t, struct place at, int lanes, int tile_row,
-                         int tile_column, int *offsets, int *is_whole)
-{
-    for (int q = 0; q < at.vectors; q++) {
-        const int l = min((at.first + q) * WIDTH, t->total - WIDTH);
-        is_whole[q] = l % lanes <= lanes - WIDTH;
-        piece_offsets(l, lanes, t->tiles_x, tile_row, tile_column, offsets + q * PIECES);
-    }
-}
-
 /* The transform of the inputs in one direction: `places` of a tile, in an odd phase or not. */
 INLINE int input_kind(int places, int is_odd, int is_backward)
 {
@@ -247,8 +234,8 @@ INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, st
                                         .rows = points_of(t->rows, is_odd_row)};
     x += t->x + is_odd_row * k->x_row + is_odd_column * k->lanes;
     int offsets[MAX_VECTORS * PIECES], is_whole[MAX_VECTORS];
-    find_vectors(t, at, k->lanes, scale * t->rows * k->x_row, scale * t->columns * k->lanes, offsets,
-                 is_whole);
+    find_vectors(at.first, at.vectors, t->total, k->lanes, t->tiles_x, scale * t->rows * k->x_row,
+                 scale * t->columns * k->lanes, offsets, is_whole);
     for (int c = 0; c < channels; c++) {
         for (int q = 0; q < at.vectors; q++) { /* neighbours in memory */
             from_inputs(transform, x + (size_t)c * k->x_plane, offsets + q * PIECES, is_whole[q],
