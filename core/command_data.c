@@ -186,10 +186,12 @@ static wa_status fetch_file(const wa_download *download, const struct wa_downloa
                             const char *folder, const char *place, struct wa_error *err)
 {
     bool has_file = wa_file_exists(request->path);
-    wa_status status =
-        has_file ? check_existing(download, request->path, err) : wa_download_check(request, err);
+    wa_status status = has_file ? WA_OK : wa_download_check(request, err);
     if (status == WA_OK && download->unpacks_to) {
         status = wa_unpack_check(has_file ? request->path : request->address, folder, err);
+    }
+    if (status == WA_OK && has_file) {
+        status = check_existing(download, request->path, err);
     }
     if (status == WA_OK) {
         status = wa_files_make_folders(folder, 0777, err);

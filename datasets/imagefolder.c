@@ -239,6 +239,21 @@ static wa_status count_classes(const struct imagefolder *self, uint32_t *ret_cla
     return WA_OK;
 }
 
+/* What cannot be decoded at all, by this build or by any, is told before a run begins. */
+static wa_status read_first_image(struct imagefolder *self)
+{
+    size_t bytes = (size_t)self->size * (size_t)self->size * CHANNELS * sizeof(float);
+    float *item = malloc(bytes);
+    if (!item) {
+        return wa_files_no_memory(self->host, bytes, "an item");
+    }
+    uint32_t target = 0;
+    const wa_read read = {.part = WA_PART_TRAIN, .ret_item = item, .ret_target = &target};
+    wa_status status = imagefolder_read(self, &read);
+    free(item);
+    return status;
+}
+
 static wa_status imagefolder_open(const wa_dataset_host *host, void **ret_self,
                                   wa_dataset_info *ret_info)
 {
@@ -258,6 +273,9 @@ static wa_status imagefolder_open(const wa_dataset_host *host, void **ret_self,
     }
     if (status == WA_OK) {
         status = count_classes(self, &classes);
+    }
+    if (status == WA_OK) {
+        status = read_first_image(self);
     }
     if (status != WA_OK) {
         imagefolder_close(self);
