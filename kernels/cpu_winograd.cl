@@ -139,6 +139,9 @@ INLINE void transform_inputs(const struct winograd *k, const struct chunk *chunk
 {
     for (int c = 0; c < channels; c++) {
         __global const float *xc = x + (size_t)c * k->x_plane;
+        if (c + 1 < channels) {
+            prefetch_tiles(xc + k->x_plane, chunk->x, chunk->vectors, 6, 6, k->x_row, k->lanes);
+        }
         for (int q = 0; q < chunk->vectors; q++) {
             const int *offset = chunk->x + q * PIECES;
             __global float *to = v + c * k->stride + q * WIDTH;
@@ -157,6 +160,9 @@ INLINE void transform_outputs(const struct winograd *k, const struct chunk *chun
 {
     for (int o = 0; o < outs; o++) {
         __global float *yo = y + (size_t)o * k->y_plane;
+        if (o + 1 < outs) {
+            prefetch_tiles(yo + k->y_plane, chunk->y, chunk->vectors, 4, 4, k->y_row, k->lanes);
+        }
         for (int q = 0; q < chunk->vectors; q++) {
             const int *offset = chunk->y + q * PIECES;
             __global const float *from = m + o * k->stride + q * WIDTH;
@@ -316,17 +322,15 @@ INLINE void gradient_pieces(__global const float *restrict x, const int *offset,
     GRADIENT(LOAD_PIECES)
 }
 
-/* d[36][lane][output] of WIDTH outputs and one vector of lanes; lanes before `fresh` were in the vector
- * before and count as zero. */
+/* d[36][lane][output] of WIDTH outputs and one vector of lanes, the first `repeated` of which were in the
+ * vector before and count as zero. The vector at `next` of the same outputs is fetched meanwhile. */
 INLINE void turn_gradient(const struct winograd_gradient *k, __global const float *restrict dz, int o0,
-                          int l, int fresh, __global float *restrict tile, __global float *restrict d,
-                          int d_row, int d_step)
+                          const int *offset, int is_whole, const int *next, int repeated,
+                          __global float *restrict tile, __global float *restrict d, int d_row, int d_step)
 {
-    int offset[PIECES];
-    const int is_whole = l % k->lanes <= k->lanes - WIDTH;
-    piece_offsets(l, k->lanes, k->tiles_x, 4 * k->dz_row, 4 * k->lanes, offset);
     for (int i = 0; i < WIDTH; i++) {
         __global const float *from = dz + (size_t)min(o0 + i, k->outs - 1) * k->dz_plane + k->dz_base;
+        prefetch_tiles(from, next, 1, 4, 4, k->dz_row, k->lanes);
         if (is_whole) {
             gradient_whole(from + offset[0], k->dz_row, k->lanes, tile + i * WIDTH);
         } else {
@@ -339,7 +343,7 @@ INLINE void turn_gradient(const struct winograd_gradient *k, __global const floa
         transpose(r);
         UNROLL for (int i = 0; i < WIDTH; i++)
         {
-            store(i < fresh ? (vec)0.0f : r[i], d + (size_t)p * d_step + i * d_row);
+            store(i < repeated ? (vec)0.0f : r[i], d + (size_t)p * d_step + i * d_row);
         }
     }
 }
@@ -371,6 +375,9 @@ KERNEL void winograd_gradient(__global const float *restrict x, __global const f
                      is_whole);
         for (int c = 0; c < k.channels; c++) {
             __global const float *xc = x + (size_t)c * k.x_plane;
+            if (c + 1 < k.channels) {
+                prefetch_tiles(xc + k.x_plane, offsets, vectors, 6, 6, k.x_row, k.lanes);
+            }
             for (int q = 0; q < vectors; q++) {
                 const int *offset = offsets + q * PIECES;
                 __global float *to = v + c * k.stride + q * WIDTH;
@@ -381,10 +388,13 @@ KERNEL void winograd_gradient(__global const float *restrict x, __global const f
                 }
             }
         }
+        find_vectors(first, vectors, k.total, k.lanes, k.tiles_x, 4 * k.dz_row, 4 * k.lanes, offsets, is_whole);
         for (int o = 0; o < outputs; o += WIDTH) {
             for (int q = 0; q < vectors; q++) {
-                const int at = (first + q) * WIDTH, l = min(at, k.total - WIDTH);
-                turn_gradient(&k, dz, o, l, at - l, tile, d + q * WIDTH * outputs + o, outputs, d_step);
+                const int at = (first + q) * WIDTH;
+                turn_gradient(&k, dz, o, offsets + q * PIECES, is_whole[q],
+                              offsets + min(q + 1, vectors - 1) * PIECES, at - min(at, k.total - WIDTH), tile,
+                              d + q * WIDTH * outputs + o, outputs, d_step);
             }
         }
         for (int p = 0; p < POINTS; p++) {

@@ -97,6 +97,10 @@ INLINE void transform_outputs(const struct winograd *k, const struct tiles *t, s
     find_vectors(at.first, at.vectors, t->total, k->lanes, t->tiles_x, scale * t->rows * k->y_row,
                  scale * t->columns * k->lanes, offsets, is_whole);
     for (int o = 0; o < outs; o++) {
+        if (o + 1 < outs) {
+            prefetch_tiles(y + (size_t)(o + 1) * k->y_plane, offsets, at.vectors, t->rows, t->columns,
+                           scale * k->y_row, scale * k->lanes);
+        }
         for (int q = 0; q < at.vectors; q++) {
             to_tensor(transform, m + o * k->stride + q * WIDTH, m_step, columns, middle,
                       y + (size_t)o * k->y_plane, offsets + q * PIECES, is_whole[q],

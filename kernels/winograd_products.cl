@@ -93,6 +93,20 @@ INLINE void find_vectors(int first, int vectors, int total, int lanes, int tiles
     }
 }
 
+/* Fetches the tiles of a chunk's vectors, `rows` x `columns` places each, before they are wanted: of the next
+ * channel while this one is transformed. */
+INLINE void prefetch_tiles(__global const float *p, const int *offsets, int vectors, int rows, int columns,
+                           int row, int column)
+{
+    for (int q = 0; q < vectors; q++) {
+        for (int i = 0; i < rows; i++) {
+            for (int j = 0; j < columns; j++) {
+                PREFETCH(p + offsets[q * PIECES] + i * row + j * column)
+            }
+        }
+    }
+}
+
 /* For weight gradients: OUT_VECTORS vectors of outputs and PRODUCT_ROWS channels in registers. */
 #ifndef OUT_VECTORS
 #define OUT_VECTORS 4

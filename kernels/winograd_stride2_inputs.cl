@@ -237,6 +237,10 @@ INLINE void transform_inputs(const struct winograd *k, const struct tiles *t, st
     find_vectors(at.first, at.vectors, t->total, k->lanes, t->tiles_x, scale * t->rows * k->x_row,
                  scale * t->columns * k->lanes, offsets, is_whole);
     for (int c = 0; c < channels; c++) {
+        if (c + 1 < channels) {
+            prefetch_tiles(x + (size_t)(c + 1) * k->x_plane, offsets, at.vectors, transform.rows, columns,
+                           scale * k->x_row, scale * k->lanes);
+        }
         for (int q = 0; q < at.vectors; q++) { /* neighbours in memory */
             from_inputs(transform, x + (size_t)c * k->x_plane, offsets + q * PIECES, is_whole[q],
                         scale * k->x_row, scale * k->lanes, middle, v + c * k->stride + q * WIDTH,
