@@ -72,6 +72,9 @@ static void interrupt(struct wa_tested_program *t, const char *out, int number)
     (void)snprintf(last, sizeof last, "%s" LAST, out);
     pid_t process = WA_TESTED_START(t, "train", "long.json", "--out", out, "--quiet");
     wa_tested_await(t, steps);
+    /* Twice, as timeout(1) sends it: to the process and to its group. */
+    assert_int_equal(kill(process, number), 0);
+    wa_tested_sleep_ms(1);
     assert_int_equal(kill(process, number), 0);
     assert_int_equal(wa_tested_wait(t, process), 1);
     WA_TESTED_EXPECT_ERROR(t, "stopped after step ", "--resume", out);
