@@ -109,7 +109,7 @@ static const struct command commands[] = {
     {"devices", "[--json]", "list the OpenCL devices",
      "  --json            print a JSON array\n", 0, 0, list_options, wa_command_devices},
     {"plugins", "[--json]", "list rules, architectures, datasets and optimizers",
-     "  --json            print a JSON object, with every plugin's options\n", 0, 0, list_options,
+     "  --json            print a JSON object, with every plugin's options and roles\n", 0, 0, list_options,
      wa_command_plugins},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
