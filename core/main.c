@@ -361,7 +361,8 @@ int main(int argc, char **argv)
     } else {
         status = unknown_command(argv[1], &err);
     }
-    if (status == WA_OK && fflush(stdout) != 0) {
+    /* What did not fit into the buffer may have failed before, and left nothing to flush. */
+    if (status == WA_OK && (fflush(stdout) != 0 || ferror(stdout))) {
         status = wa_fail(&err, WA_E_IO, "writing to standard output failed");
     }
     if (status != WA_OK) {

@@ -261,6 +261,8 @@ static void test_output_that_cannot_be_written(void **state)
     t->file_limit_bytes = 100;
     assert_int_equal(WA_TESTED_RUN(t, "plugins"), 1);
     WA_TESTED_EXPECT_ERROR(t, "standard output");
+    assert_int_equal(WA_TESTED_RUN(t, "plugins", "--json"), 1); /* more than a buffer holds */
+    WA_TESTED_EXPECT_ERROR(t, "standard output");
 }
 
 static void test_bench(void **state)
