@@ -5,8 +5,12 @@
 #include <string.h>
 
 #include "safetensors.h"
+#include "sha256.h"
 
 enum { STATE_ENTRIES = 3, PROGRESS_WORDS = 4, SUMS = 2 };
+
+/* Of the bytes of all tensors in their order, in the metadata: the format has no check of its own. */
+static const char *const hash_key = "sha256";
 
 /* The entries that say how far the run is; values are written to and read from these arrays. */
 struct state {
@@ -48,6 +52,41 @@ static struct wa_safetensors_entry tensor_entry(const struct wa_session_tensor *
     return entry;
 }
 
+static void hash_written(const float *values, size_t floats, const struct state *state,
+                         char ret_hex[WA_SHA256_HEX_BYTES])
+{
+    struct wa_sha256 hash;
+    wa_sha256_init(&hash);
+    wa_sha256_update(&hash, values, floats * sizeof *values);
+    wa_sha256_update(&hash, state->progress, sizeof state->progress);
+    wa_sha256_update(&hash, state->sums, sizeof state->sums);
+    wa_sha256_update(&hash, state->rng, sizeof state->rng);
+    wa_sha256_finish(&hash, ret_hex);
+}
+
+/* Checkpoints of walign before the hash have none. */
+static wa_status check_hash(const char *path, const struct wa_safetensors *file,
+                            struct wa_error *err)
+{
+    const char *expected = wa_safetensors_metadata(file, hash_key);
+    char found[WA_SHA256_HEX_BYTES];
+    struct wa_sha256 hash;
+    wa_sha256_init(&hash);
+    for (size_t i = 0; i < wa_safetensors_count(file); i++) {
+        const struct wa_safetensors_entry *entry = wa_safetensors_at(file, i);
+        wa_sha256_update(&hash, entry->data, entry->size_bytes);
+    }
+    wa_sha256_finish(&hash, found);
+    if (expected && strcmp(expected, found) != 0) {
+        return wa_fail(err, WA_E_DATA,
+                       "%s: damaged checkpoint: the SHA-256 of its tensors is %s, expected %s as "
+                       "its metadata say; use another checkpoint or a copy of this one, or delete "
+                       "it and start the run anew",
+                       path, found, expected);
+    }
+    return WA_OK;
+}
+
 wa_status wa_checkpoint_write(const char *path, struct wa_session *session,
                               const struct wa_progress *progress, struct wa_error *err)
 {
@@ -78,7 +117,10 @@ wa_status wa_checkpoint_write(const char *path, struct wa_session *session,
         state->sums[1] = progress->correct_sum;
         wa_rng_save(&progress->rng, state->rng);
         state_entries(state, entries + count);
-        status = wa_safetensors_write(path, entries, count + STATE_ENTRIES, NULL, 0, err);
+        char hex[WA_SHA256_HEX_BYTES];
+        hash_written(values, floats, state, hex);
+        const struct wa_safetensors_text metadata = {hash_key, hex};
+        status = wa_safetensors_write(path, entries, count + STATE_ENTRIES, &metadata, 1, err);
     }
     free(values);
     free(entries);
@@ -126,6 +168,7 @@ wa_status wa_checkpoint_read(const char *path, struct wa_session *session,
     if (status != WA_OK) {
         return status;
     }
+    status = check_hash(path, file, err);
     size_t count = 0;
     const struct wa_session_tensor *tensors = wa_session_tensors(session, &count);
     for (size_t i = 0; i < count && status == WA_OK; i++) {

@@ -6,6 +6,23 @@
 
 #include "commands.h"
 
+static json_object *describe_roles(uint64_t roles)
+{
+    static const struct {
+        uint64_t role;
+        const char *name;
+    } names[] = {{WA_ROLE_EXACT_GRADIENT, "exact_gradient"},
+                 {WA_ROLE_FROZEN_GRADIENT, "frozen_gradient"},
+                 {WA_ROLE_DEFAULT, "default"}};
+    json_object *array = json_object_new_array();
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (roles & names[i].role) {
+            (void)json_object_array_add(array, json_object_new_string(names[i].name));
+        }
+    }
+    return array;
+}
+
 static json_object *describe(const struct wa_plugin_record *record)
 {
     const wa_plugin *p = &record->plugin;
@@ -22,6 +39,7 @@ static json_object *describe(const struct wa_plugin_record *record)
         (void)json_object_object_add(o, texts[i].key,
                                      json_object_new_string(texts[i].value ? texts[i].value : ""));
     }
+    (void)json_object_object_add(o, "roles", describe_roles(p->roles));
     (void)json_object_object_add(o, "options", p->options ? json_tokener_parse(p->options) : NULL);
     return o;
 }

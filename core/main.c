@@ -109,7 +109,7 @@ static const struct command commands[] = {
     {"devices", "[--json]", "list the OpenCL devices",
      "  --json            print a JSON array\n", 0, 0, list_options, wa_command_devices},
     {"plugins", "[--json]", "list rules, architectures, datasets and optimizers",
-     "  --json            print a JSON object, with every plugin's options\n", 0, 0, list_options,
+     "  --json            print a JSON object, with every plugin's options and roles\n", 0, 0, list_options,
      wa_command_plugins},
 };
 enum { COMMAND_COUNT = sizeof commands / sizeof *commands };
@@ -361,7 +361,8 @@ int main(int argc, char **argv)
     } else {
         status = unknown_command(argv[1], &err);
     }
-    if (status == WA_OK && fflush(stdout) != 0) {
+    /* What did not fit into the buffer may have failed before, and left nothing to flush. */
+    if (status == WA_OK && (fflush(stdout) != 0 || ferror(stdout))) {
         status = wa_fail(&err, WA_E_IO, "writing to standard output failed");
     }
     if (status != WA_OK) {

@@ -104,7 +104,7 @@ static wa_status find_followers(struct wa_setup *setup, struct wa_error *err)
         if (!(roles & WA_ROLE_EXACT_GRADIENT)) {
             return wa_config_fail(setup->config, "alignment_pair", err,
                                   "expected a rule with the role exact_gradient, which the config's "
-                                  "rule does not have: `walign plugins` lists roles");
+                                  "rule does not have: `walign plugins --json` lists roles");
         }
         status = find_role(setup, "alignment_pair", WA_ROLE_FROZEN_GRADIENT, "frozen_gradient",
                            &setup->pair_rule, &setup->pair_options, err);

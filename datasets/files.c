@@ -49,6 +49,11 @@ bool wa_files_exists(const char *path)
     return stat(path, &info) == 0;
 }
 
+static wa_status fail_irregular(const wa_host *host, const char *path)
+{
+    return host->fail(host, WA_E_DATA, "%s: is no regular file; expected a data file", path);
+}
+
 /* Reads what `stream` holds now; a file that changes meanwhile is not worth a guess. */
 static wa_status load_stream(const wa_host *host, const char *path, FILE *stream,
                              struct wa_files_bytes *ret_bytes)
@@ -58,7 +63,7 @@ static wa_status load_stream(const wa_host *host, const char *path, FILE *stream
         return host->fail(host, WA_E_IO, "%s: cannot be read: %s", path, strerror(errno));
     }
     if (!S_ISREG(info.st_mode)) {
-        return host->fail(host, WA_E_DATA, "%s: is no regular file; expected a data file", path);
+        return fail_irregular(host, path);
     }
     if ((uintmax_t)info.st_size >= SIZE_MAX) {
         return host->fail(host, WA_E_DATA, "%s: too large to be read into memory", path);
@@ -80,10 +85,13 @@ static wa_status load_stream(const wa_host *host, const char *path, FILE *stream
 
 wa_status wa_files_load(const wa_host *host, const char *path, struct wa_files_bytes *ret_bytes)
 {
+    struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
+        return fail_irregular(host, path); /* opening a pipe would wait for its other end */
+    }
     FILE *stream = fopen(path, "rb");
     if (!stream) {
-        bool is_missing = errno == ENOENT || errno == ENOTDIR;
-        return host->fail(host, is_missing ? WA_E_DATA : WA_E_IO,
+        return host->fail(host, WA_E_DATA,
                           "%s: cannot be opened: %s; expected a readable data file", path,
                           strerror(errno));
     }

@@ -38,7 +38,7 @@ WA_MUST_CHECK wa_status wa_files_join(const wa_host *host, const char *folder, c
 bool wa_files_exists(const char *path);
 
 /* Reads a whole file; the caller frees ret_bytes->data, which is never NULL. Fails with WA_E_DATA
- * where there is no such file or it is none, WA_E_IO where it cannot be read, WA_E_MEMORY. */
+ * where it is no file that can be opened, WA_E_IO where it cannot be read, WA_E_MEMORY. */
 WA_MUST_CHECK wa_status wa_files_load(const wa_host *host, const char *path,
                                       struct wa_files_bytes *ret_bytes);
 

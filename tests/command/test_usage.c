@@ -174,6 +174,24 @@ static void test_device_is_chosen(void **state)
     (void)json_object_put(devices);
 }
 
+/* Of all plugins `id` alone has the role. */
+static void expect_role(const json_object *plugins, const char *id, const char *role)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < json_object_array_length(plugins); i++) {
+        const json_object *plugin = json_object_array_get_idx(plugins, i);
+        const json_object *roles = json_object_object_get(plugin, "roles");
+        assert_non_null(roles);
+        for (size_t r = 0; r < json_object_array_length(roles); r++) {
+            if (strcmp(json_object_get_string(json_object_array_get_idx(roles, r)), role) == 0) {
+                assert_string_equal(text_of(plugin, "id"), id);
+                found++;
+            }
+        }
+    }
+    assert_int_equal(found, 1);
+}
+
 static void test_plugins(void **state)
 {
     struct wa_tested_program *t = *state;
@@ -210,6 +228,9 @@ static void test_plugins(void **state)
         assert_int_equal(found, 1);
         wa_tested_expect_part(t->output, expected[e].id);
     }
+    expect_role(plugins, "backprop", "exact_gradient");
+    expect_role(plugins, "align-zero", "frozen_gradient");
+    expect_role(plugins, "sgd", "default");
     (void)json_object_put(root);
 }
 
@@ -239,6 +260,8 @@ static void test_output_that_cannot_be_written(void **state)
     struct wa_tested_program *t = *state;
     t->file_limit_bytes = 100;
     assert_int_equal(WA_TESTED_RUN(t, "plugins"), 1);
+    WA_TESTED_EXPECT_ERROR(t, "standard output");
+    assert_int_equal(WA_TESTED_RUN(t, "plugins", "--json"), 1); /* more than a buffer holds */
     WA_TESTED_EXPECT_ERROR(t, "standard output");
 }
 
