@@ -5,7 +5,19 @@
 
 #include "tuning.h"
 
-enum { VECTORS_IN_BLOCK = 3, GPU_SLICE = 16 };
+enum { GPU_SLICE = 16 };
+
+/* Of kernels/cpu_matrix.cl: what it calls so. */
+enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 7, MOST_VECTORS_FEW = 3 };
+
+/* How much of the inner index goes through at a time, and how finely work is cut. */
+enum {
+    STRETCH = 512,
+    PACKED_STRETCH = 256,
+    PANEL_STRETCH = 128,
+    GROUPS_PER_UNIT = 8,
+    PANELS_PER_UNIT = 4
+};
 
 static size_t gpu_bytes(const struct wa_tile *tile, int slice)
 {
@@ -39,11 +51,18 @@ static wa_status make_kernels(struct wa_matrix *matrix, struct wa_error *err)
         matrix->tile = tiled.tile;
         return status;
     }
-    wa_status status =
-        wa_engine_kernel(engine, "cpu_matrix.cl", "product", NULL, &matrix->product, err);
-    return status == WA_OK ? wa_engine_kernel(engine, "cpu_matrix.cl", "product_transposed", NULL,
-                                              &matrix->product_transposed, err)
-                           : status;
+    const struct {
+        const char *name;
+        cl_kernel *kernel;
+    } kernels[] = {{"product", &matrix->product},
+                   {"product_of_transpose", &matrix->product_of_transpose},
+                   {"product_with_transpose", &matrix->product_with_transpose}};
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels && status == WA_OK; i++) {
+        status = wa_engine_kernel(engine, "cpu_matrix.cl", kernels[i].name, NULL, kernels[i].kernel,
+                                  err);
+    }
+    return status;
 }
 
 wa_status wa_matrix_init(struct wa_matrix *ret_matrix, struct wa_engine *engine,
@@ -61,11 +80,12 @@ wa_status wa_matrix_init(struct wa_matrix *ret_matrix, struct wa_engine *engine,
 
 void wa_matrix_finish(struct wa_matrix *matrix)
 {
-    if (matrix->product) {
-        (void)clReleaseKernel(matrix->product);
-    }
-    if (matrix->product_transposed) {
-        (void)clReleaseKernel(matrix->product_transposed);
+    cl_kernel kernels[] = {matrix->product, matrix->product_of_transpose,
+                           matrix->product_with_transpose};
+    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
+        if (kernels[i]) {
+            (void)clReleaseKernel(kernels[i]);
+        }
     }
     *matrix = (struct wa_matrix){0};
 }
@@ -75,44 +95,87 @@ static size_t blocks(int count, int block)
     return (size_t)((count + block - 1) / block);
 }
 
+/* How a product is cut for kernels/cpu_matrix.cl. */
+struct cut {
+    size_t groups[2]; /* of rows, of columns */
+    int k_block;
+    size_t local_bytes;
+};
+
+/* Work-items enough to share out evenly, each with as many rows as that leaves it. */
+static size_t row_groups(const struct wa_engine *engine, int m, int block)
+{
+    size_t most = (size_t)engine->device->info.compute_units * GROUPS_PER_UNIT;
+    size_t all = blocks(m, block);
+    return all < most ? all : most;
+}
+
+/* All rows of b that a stretch of the inner index reads stay in L2. */
+static struct cut cut_plain(const struct wa_engine *engine, int m)
+{
+    return (struct cut){{row_groups(engine, m, ROWS), 1}, STRETCH, 0};
+}
+
+static struct cut cut_of_transpose(const struct wa_engine *engine, int m)
+{
+    return (struct cut){{row_groups(engine, m, PACKED_ROWS), 1},
+                        PACKED_STRETCH,
+                        (size_t)PACKED_STRETCH * PACKED_ROWS * sizeof(float)};
+}
+
+/* Each work-item packs its panel of b: few ranges of rows, so that it is packed seldom. */
+static struct cut cut_with_transpose(const struct wa_engine *engine, int m, int n)
+{
+    int vectors = engine->output_block >= 8 ? MOST_VECTORS : MOST_VECTORS_FEW;
+    size_t row_bytes = (size_t)(vectors * engine->vector_width) * sizeof(float);
+    size_t panels = blocks(n, vectors * engine->vector_width);
+    size_t most = (size_t)engine->device->info.compute_units * PANELS_PER_UNIT;
+    size_t rows = panels < most ? (most + panels - 1) / panels : 1;
+    size_t all = blocks(m, ROWS);
+    struct cut cut = {{all < rows ? all : rows, panels}, PANEL_STRETCH, 0};
+    while (cut.k_block > 1 && (size_t)cut.k_block * row_bytes > engine->local_bytes) {
+        cut.k_block /= 2;
+    }
+    cut.local_bytes = (size_t)cut.k_block * row_bytes;
+    return cut;
+}
+
 static wa_status cpu_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
                              const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
-                             float beta, const struct wa_matrix_operand *c, struct wa_error *err)
+                             const struct wa_matrix_operand *c, struct wa_error *err)
 {
     struct wa_engine *engine = matrix->engine;
-    int outputs = engine->output_block;
-    if (b->transposed) {
-        struct wa_range range = {2, {(size_t)m, blocks(n, outputs)}, {1, 1}};
-        return wa_engine_launch(engine, matrix->product_transposed, &range, err, "mmmiiiiiiiiiff",
-                                a->memory, b->memory, c->memory, m, n, k, (int)a->offset, a->row,
-                                (int)b->offset, b->row, (int)c->offset, c->row, (double)alpha,
-                                (double)beta);
-    }
-    int lanes = VECTORS_IN_BLOCK * engine->vector_width;
-    struct wa_range range = {2, {blocks(m, outputs), blocks(n, lanes)}, {1, 1}};
-    return wa_engine_launch(engine, matrix->product, &range, err, "mmmiiiiiiiiiiff", a->memory,
-                            b->memory, c->memory, m, n, k, (int)a->offset,
-                            a->transposed ? 1 : a->row, a->transposed ? a->row : 1, (int)b->offset,
-                            b->row, (int)c->offset, c->row, (double)alpha, (double)beta);
+    bool is_packed = a->transposed || b->transposed;
+    cl_kernel kernel = a->transposed   ? matrix->product_of_transpose
+                       : b->transposed ? matrix->product_with_transpose
+                                       : matrix->product;
+    struct cut cut = a->transposed   ? cut_of_transpose(engine, m)
+                     : b->transposed ? cut_with_transpose(engine, m, n)
+                                     : cut_plain(engine, m);
+    struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
+    return wa_engine_launch(engine, kernel, &range, err,
+                            is_packed ? "mmmiiiiiiiiifil" : "mmmiiiiiiiiifi", a->memory, b->memory,
+                            c->memory, m, n, k, (int)a->offset, a->row, (int)b->offset, b->row,
+                            (int)c->offset, c->row, (double)alpha, cut.k_block, cut.local_bytes);
 }
 
 static wa_status gpu_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
                              const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
-                             float beta, const struct wa_matrix_operand *c, struct wa_error *err)
+                             const struct wa_matrix_operand *c, struct wa_error *err)
 {
     const struct wa_tile *tile = &matrix->tile;
     struct wa_range range =
         wa_tile_range(tile, blocks(m, 2 * tile->rows) * blocks(n, 2 * tile->columns));
-    return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiiiiff",
+    return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiiiif",
                             a->memory, b->memory, c->memory, m, n, k, (int)a->offset,
                             a->transposed ? 1 : a->row, a->transposed ? a->row : 1, (int)b->offset,
                             b->transposed ? 1 : b->row, b->transposed ? b->row : 1, (int)c->offset,
-                            c->row, (double)alpha, (double)beta);
+                            c->row, (double)alpha);
 }
 
 static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
                                  const struct wa_matrix_operand *a,
-                                 const struct wa_matrix_operand *b, float beta,
+                                 const struct wa_matrix_operand *b,
                                  const struct wa_matrix_operand *c, struct wa_error *err)
 {
     cl_command_queue queue = matrix->engine->device->queue;
@@ -128,7 +191,7 @@ static wa_status clblast_product(struct wa_matrix *matrix, int m, int n, int k, 
     CLBlastStatusCode code = CLBlastSgemm(
         CLBlastLayoutRowMajor, a->transposed ? CLBlastTransposeYes : CLBlastTransposeNo,
         b->transposed ? CLBlastTransposeYes : CLBlastTransposeNo, (size_t)m, (size_t)n, (size_t)k,
-        alpha, a->memory, a->offset, (size_t)a->row, b->memory, b->offset, (size_t)b->row, beta,
+        alpha, a->memory, a->offset, (size_t)a->row, b->memory, b->offset, (size_t)b->row, 0.0f,
         c->memory, c->offset, (size_t)c->row, &queue, is_observed ? &last : NULL);
     if (code == CLBlastSuccess && is_observed) {
         matrix->engine->observer(matrix->engine->observer_context, "CLBlastSgemm", first, last);
@@ -167,7 +230,7 @@ enum wa_matrix_library wa_matrix_library_of(const struct wa_matrix *matrix,
 }
 
 wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
-                            struct wa_matrix_operand a, struct wa_matrix_operand b, float beta,
+                            struct wa_matrix_operand a, struct wa_matrix_operand b,
                             struct wa_matrix_operand c, struct wa_error *err)
 {
     if (a.transposed && b.transposed) {
@@ -176,9 +239,9 @@ wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float
     }
     const struct wa_matrix_shape shape = {m, n, k, a.transposed, b.transposed};
     if (wa_matrix_library_of(matrix, &shape) == WA_MATRIX_CLBLAST) {
-        return clblast_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err);
+        return clblast_product(matrix, m, n, k, alpha, &a, &b, &c, err);
     }
     return matrix->engine->path == WA_PATH_GPU
-               ? gpu_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err)
-               : cpu_product(matrix, m, n, k, alpha, &a, &b, beta, &c, err);
+               ? gpu_product(matrix, m, n, k, alpha, &a, &b, &c, err)
+               : cpu_product(matrix, m, n, k, alpha, &a, &b, &c, err);
 }

@@ -26,8 +26,8 @@ struct wa_matrix {
     struct wa_engine *engine;
     enum wa_matrix_library library;
     cl_kernel product;
-    cl_kernel product_transposed; /* of the CPU path: b transposed */
-    struct wa_tile tile;          /* of the GPU path */
+    cl_kernel product_of_transpose, product_with_transpose; /* of the CPU path: a, b transposed */
+    struct wa_tile tile;                                    /* of the GPU path */
 };
 
 struct wa_matrix_operand {
@@ -49,11 +49,11 @@ struct wa_program_spec wa_matrix_program(const struct wa_engine *engine, char *b
 enum wa_matrix_library wa_matrix_library_of(const struct wa_matrix *matrix,
                                             const struct wa_matrix_shape *shape);
 
-/* c [m x n] = alpha op(a) [m x k] op(b) [k x n] + beta c. A transposed times b transposed is not
+/* c [m x n] = alpha op(a) [m x k] op(b) [k x n]. A transposed times b transposed is not
  * offered (WA_E_UNSUPPORTED). */
 WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k,
                                           float alpha, struct wa_matrix_operand a,
-                                          struct wa_matrix_operand b, float beta,
-                                          struct wa_matrix_operand c, struct wa_error *err);
+                                          struct wa_matrix_operand b, struct wa_matrix_operand c,
+                                          struct wa_error *err);
 
 #endif

@@ -432,7 +432,7 @@ wa_status wa_operations_forward(struct wa_operations *operations, uint32_t layer
     return wa_matrix_product(
         &operations->matrix, s.m, s.n, s.k, l->scale,
         (struct wa_matrix_operand){weights, l->weight_offset, (int)l->shape.in_channels, false},
-        (struct wa_matrix_operand){x, 0, lanes, false}, 0.0f,
+        (struct wa_matrix_operand){x, 0, lanes, false},
         (struct wa_matrix_operand){z, 0, lanes, false}, err);
 }
 
@@ -450,7 +450,7 @@ wa_status wa_operations_backward(struct wa_operations *operations, uint32_t laye
     return wa_matrix_product(
         &operations->matrix, s.m, s.n, s.k, l->scale,
         (struct wa_matrix_operand){weights, l->weight_offset, (int)l->shape.in_channels, true},
-        (struct wa_matrix_operand){dz, 0, lanes, false}, 0.0f,
+        (struct wa_matrix_operand){dz, 0, lanes, false},
         (struct wa_matrix_operand){g, 0, lanes, false}, err);
 }
 
@@ -462,7 +462,7 @@ static wa_status dense_gradient(struct wa_operations *operations, const struct w
     wa_status status = wa_matrix_product(
         &operations->matrix, out, (int)l->shape.in_channels, lanes, l->scale,
         (struct wa_matrix_operand){dz, 0, lanes, false},
-        (struct wa_matrix_operand){x, 0, lanes, true}, 0.0f,
+        (struct wa_matrix_operand){x, 0, lanes, true},
         (struct wa_matrix_operand){gradients, l->weight_offset, (int)l->shape.in_channels, false},
         err);
     if (status != WA_OK) {
@@ -557,6 +557,6 @@ wa_status wa_operations_feed_back(struct wa_operations *operations, uint32_t lay
                         (count * classes + batch * classes + count * batch) * sizeof(float));
     return wa_matrix_product(&operations->matrix, rows, lanes, model->classes, 1.0f,
                              (struct wa_matrix_operand){feedback, 0, model->classes, false},
-                             (struct wa_matrix_operand){error, 0, lanes, false}, 0.0f,
+                             (struct wa_matrix_operand){error, 0, lanes, false},
                              (struct wa_matrix_operand){g, 0, lanes, false}, err);
 }

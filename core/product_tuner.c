@@ -152,7 +152,7 @@ static wa_status multiply(struct work *w, struct wa_matrix *matrix, const struct
     const struct wa_matrix_operand b = {w->b, 0, s->b_transposed ? s->k : s->n,
                                         s->b_transposed == 1};
     const struct wa_matrix_operand c = {w->c, 0, s->n, false};
-    return wa_matrix_product(matrix, s->m, s->n, s->k, 1.0f, a, b, 0.0f, c, err);
+    return wa_matrix_product(matrix, s->m, s->n, s->k, 1.0f, a, b, c, err);
 }
 
 /* What is not written stays NaN, and shows. */

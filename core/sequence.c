@@ -171,8 +171,8 @@ static wa_status multiply(struct wa_session *session, int m, int n, int k, float
     const struct wa_sequence *q = session->sequence;
     session->engine->flop += (uint64_t)2 * (uint64_t)m * (uint64_t)n * (uint64_t)k /
                              (uint64_t)q->lanes * (uint64_t)q->batch;
-    return wa_matrix_product(wa_operations_matrix(session->operations), m, n, k, alpha, a, b, 0.0f,
-                             c, session->err);
+    return wa_matrix_product(wa_operations_matrix(session->operations), m, n, k, alpha, a, b, c,
+                             session->err);
 }
 
 /* Values of a tensor that has as many as `units` at each step of each item. */

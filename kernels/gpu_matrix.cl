@@ -1,4 +1,4 @@
-/* Matrix products on GPUs, row-major: c = alpha op(a) op(b) + beta c, for products too small or too
+/* Matrix products on GPUs, row-major: c = alpha op(a) op(b), for products too small or too
  * thin for CLBlast to pay (a readout, direct feedback). A group has ROWS x COLUMNS work-items with
  * 2 x 2 values each and walks the inner index in slices through local memory.
  */
@@ -16,7 +16,7 @@
 __kernel __attribute__((reqd_work_group_size(GROUP, 1, 1))) void
 product(__global const float *restrict a, __global const float *restrict b,
         __global float *restrict c, int m, int n, int k, int a_base, int a_row, int a_column,
-        int b_base, int b_row, int b_column, int c_base, int c_row, float alpha, float beta)
+        int b_base, int b_row, int b_column, int c_base, int c_row, float alpha)
 {
     __local float a_tile[SLICE * (TILE_M + 1)], b_tile[SLICE * (TILE_N + 1)];
     const uint item = get_local_id(0);
@@ -59,8 +59,7 @@ product(__global const float *restrict a, __global const float *restrict b,
     for (int q = 0; q < 4; q++) {
         const int i = i0 + row + q / 2 * ROWS, j = j0 + column + q % 2 * COLUMNS;
         if (i < m && j < n) {
-            __global float *target = c + c_base + (size_t)i * c_row + j;
-            *target = alpha * s[q] + (beta != 0.0f ? beta * *target : 0.0f);
+            c[c_base + (size_t)i * c_row + j] = alpha * s[q];
         }
     }
 }

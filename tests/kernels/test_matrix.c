@@ -1,7 +1,7 @@
 /* Matrix products through wa_matrix_product, own kernels and CLBlast alike, against the reference.
  *
  * Tolerance: wa_reference_rounding of the inner size, times the sum of the products' absolute values,
- * and 2^-22 of what alpha and beta add.
+ * and 2^-22 of what alpha adds.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -25,7 +25,7 @@
 struct product {
     int m, n, k;
     bool a_is_transposed, b_is_transposed;
-    float alpha, beta;
+    float alpha;
     size_t offset; /* of each operand */
     int slack;     /* floats between rows */
 };
@@ -89,13 +89,12 @@ static void check_product(struct wa_fixture *fixture, struct wa_matrix *matrix,
                           const struct product *p)
 {
     (void)snprintf(fixture->subject, sizeof fixture->subject,
-                   "%s %d x %d x %d%s%s, alpha %g, beta %g, offset %zu, slack %d",
+                   "%s %d x %d x %d%s%s, alpha %g, offset %zu, slack %d",
                    matrix->library == WA_MATRIX_OWN       ? "own"
                    : matrix->library == WA_MATRIX_CLBLAST ? "CLBlast"
                                                           : "automatic",
                    p->m, p->n, p->k, p->a_is_transposed ? " a^T" : "",
-                   p->b_is_transposed ? " b^T" : "", (double)p->alpha, (double)p->beta, p->offset,
-                   p->slack);
+                   p->b_is_transposed ? " b^T" : "", (double)p->alpha, p->offset, p->slack);
     bool at = p->a_is_transposed;
     bool bt = p->b_is_transposed;
     struct operand a = make_operand(fixture, at ? p->k : p->m, at ? p->m : p->k, p);
@@ -106,17 +105,15 @@ static void check_product(struct wa_fixture *fixture, struct wa_matrix *matrix,
     double *bounds = wa_fixture_allocate(fixture, count, sizeof *bounds);
     wa_reference_product(p->m, p->n, p->k, dense(fixture, &a, a.values), at,
                          dense(fixture, &b, b.values), bt, expected, bounds);
-    double *before = dense(fixture, &c, c.values);
     double alpha = (double)p->alpha;
-    double beta = (double)p->beta;
     for (size_t i = 0; i < count; i++) {
-        expected[i] = alpha * expected[i] + (p->beta != 0.0f ? beta * before[i] : 0.0);
+        expected[i] = alpha * expected[i];
         bounds[i] = fabs(alpha) * bounds[i] * wa_reference_rounding((size_t)p->k) +
-                    0x1p-22 * (fabs(expected[i]) + fabs(beta * before[i]));
+                    0x1p-22 * fabs(expected[i]);
     }
-    WA_FIXTURE_CHECK(fixture, wa_matrix_product(matrix, p->m, p->n, p->k, p->alpha,
-                                                as_operand(&a, at), as_operand(&b, bt), p->beta,
-                                                as_operand(&c, false), &fixture->err));
+    WA_FIXTURE_CHECK(fixture,
+                     wa_matrix_product(matrix, p->m, p->n, p->k, p->alpha, as_operand(&a, at),
+                                       as_operand(&b, bt), as_operand(&c, false), &fixture->err));
     float *actual = wa_fixture_read(fixture, c.memory, c.floats);
     wa_fixture_compare(fixture, "c", count, dense(fixture, &c, actual), expected, bounds);
     expect_surroundings(fixture, &c, actual);
@@ -148,7 +145,6 @@ static void check_sizes(struct wa_fixture *fixture, enum wa_matrix_library libra
                                       .a_is_transposed = transpositions[t][0],
                                       .b_is_transposed = transpositions[t][1],
                                       .alpha = i % 2 ? 1.0f : 0.37f,
-                                      .beta = i % 3 ? 0.0f : -1.5f,
                                       .offset = i % 4 * 5,
                                       .slack = i % 5 ? 0 : 3};
             check_product(fixture, &matrix, &p);
@@ -182,10 +178,10 @@ static void test_own_kernels_on_other_vectors(void **state)
 static void test_readout_shapes(void **state)
 {
     static const struct product products[] = {
-        {10, 100, 512, false, false, 0.044f, 0.0f, 12345, 0},
-        {512, 100, 10, true, false, 0.044f, 0.0f, 12345, 0},
-        {10, 512, 100, false, true, 0.044f, 0.0f, 0, 0},
-        {6272, 20, 10, false, false, 1.0f, 0.0f, 0, 0},
+        {10, 100, 512, false, false, 0.044f, 12345, 0},
+        {512, 100, 10, true, false, 0.044f, 12345, 0},
+        {10, 512, 100, false, true, 0.044f, 0, 0},
+        {6272, 20, 10, false, false, 1.0f, 0, 0},
     };
     struct wa_fixture *fixture = *state;
     for (size_t l = 0; l < LENGTH(libraries); l++) {
@@ -201,8 +197,8 @@ static void test_readout_shapes(void **state)
 static void test_automatic_choice(void **state)
 {
     static const struct product products[] = {
-        {33, 100, 257, false, false, 1.0f, 0.0f, 0, 0},
-        {257, 260, 300, false, true, 0.5f, 0.0f, 7, 0},
+        {33, 100, 257, false, false, 1.0f, 0, 0},
+        {257, 260, 300, false, true, 0.5f, 7, 0},
     };
     struct wa_fixture *fixture = *state;
     struct wa_matrix matrix = open_matrix(fixture, WA_MATRIX_AUTO);
@@ -225,7 +221,7 @@ static void test_same_bits_twice(void **state)
             struct operand c = make_operand(fixture, p.m, p.n, &p);
             WA_FIXTURE_CHECK(fixture,
                              wa_matrix_product(&matrix, p.m, p.n, p.k, 1.0f, as_operand(&a, false),
-                                               as_operand(&b, false), 0.0f, as_operand(&c, false),
+                                               as_operand(&b, false), as_operand(&c, false),
                                                &fixture->err));
             results[i] = wa_fixture_read(fixture, c.memory, c.floats);
         }
@@ -235,7 +231,7 @@ static void test_same_bits_twice(void **state)
     }
 }
 
-/* Only the row and the column of a NaN are NaN; beta 0 does not read c, whatever it holds. */
+/* Only the row and the column of a NaN are NaN; c is not read, whatever it holds. */
 static void test_nan_comes_through(void **state)
 {
     enum { SIZE = 33, COUNT = SIZE * SIZE };
@@ -248,11 +244,10 @@ static void test_nan_comes_through(void **state)
         a.memory = wa_fixture_input(fixture, a.values, a.floats);
         struct operand b = make_operand(fixture, SIZE, SIZE, &p);
         cl_mem c = wa_fixture_output(fixture, COUNT);
-        WA_FIXTURE_CHECK(fixture,
-                         wa_matrix_product(&matrix, SIZE, SIZE, SIZE, 1.0f, as_operand(&a, false),
-                                           as_operand(&b, false), 0.0f,
-                                           (struct wa_matrix_operand){c, 0, SIZE, false},
-                                           &fixture->err));
+        WA_FIXTURE_CHECK(fixture, wa_matrix_product(&matrix, SIZE, SIZE, SIZE, 1.0f,
+                                                    as_operand(&a, false), as_operand(&b, false),
+                                                    (struct wa_matrix_operand){c, 0, SIZE, false},
+                                                    &fixture->err));
         float *values = wa_fixture_read(fixture, c, COUNT);
         for (int i = 0; i < COUNT; i++) {
             assert_true((isnan(values[i]) != 0) == (i / SIZE == 5));
@@ -269,9 +264,8 @@ static void test_two_transposed_are_refused(void **state)
         struct wa_matrix matrix = open_matrix(fixture, libraries[l]);
         struct wa_matrix_operand none = {NULL, 0, 1, true};
         fixture->err = (struct wa_error){0};
-        assert_int_equal(
-            wa_matrix_product(&matrix, 1, 1, 1, 1.0f, none, none, 0.0f, none, &fixture->err),
-            WA_E_UNSUPPORTED);
+        assert_int_equal(wa_matrix_product(&matrix, 1, 1, 1, 1.0f, none, none, none, &fixture->err),
+                         WA_E_UNSUPPORTED);
         assert_non_null(strstr(fixture->err.message, "transposed"));
         wa_matrix_finish(&matrix);
     }

@@ -270,8 +270,8 @@ static void run_products(struct wa_fixture *fixture)
         struct wa_matrix_operand a = {wa_fixture_input(fixture, values, FLOATS), 3, at ? M : K, at};
         struct wa_matrix_operand b = {wa_fixture_input(fixture, values, FLOATS), 5, bt ? K : N, bt};
         struct wa_matrix_operand c = {wa_fixture_input(fixture, values, FLOATS), 7, N + 1, false};
-        WA_FIXTURE_CHECK(
-            fixture, wa_matrix_product(&matrix, M, N, K, 0.5f, a, b, (float)t, c, &fixture->err));
+        WA_FIXTURE_CHECK(fixture,
+                         wa_matrix_product(&matrix, M, N, K, 0.5f, a, b, c, &fixture->err));
     }
     WA_FIXTURE_CHECK(fixture, wa_engine_finish(&fixture->engine, &fixture->err));
     wa_matrix_finish(&matrix);
