@@ -13,9 +13,9 @@ enum {
     MAX_VECTORS = 6,
     GROUPS_PER_UNIT = 2,
     GRADIENT_SCRATCH_BYTES = 1200 * 1024, /* of a chunk's inputs and gradients */
-    GRADIENT_PARTS = 16,
+    GRADIENT_PARTS = 8,
     MIN_GRADIENT_PARTS = 4,
-    PARTIAL_BYTES = 32 << 20,   /* of all parts: more parts than fit are not made */
+    PARTIAL_BYTES = 10 << 20,   /* of all parts: to add more of them up costs more than it shares out */
     MIN_GRADIENT_CHANNELS = 32  /* below, transforms and parts cost more than the products save */
 };
 
