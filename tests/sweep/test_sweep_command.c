@@ -123,6 +123,22 @@ static void test_four_runs_two_at_once(void **state)
     assert_false(wa_tested_has(tested, "runs/four/run.json"));
 }
 
+static void test_a_run_that_was_removed_runs_again(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "two.json", "{" BASE ", 'grid': {'seed': [1, 2]}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json"), 0);
+    char run[1024];
+    char away[1024];
+    (void)snprintf(run, sizeof run, "%s/runs/two/seed-2", tested->folder.path);
+    (void)snprintf(away, sizeof away, "%s/away", tested->folder.path);
+    assert_int_equal(rename(run, away), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--resume"), 0);
+    wa_tested_expect_part(tested->errors, "[1/1] seed-2: done");
+    expect_lines(tested, "runs/two/sweep.jsonl", 2, "done", 2);
+    assert_true(wa_tested_has(tested, "runs/two/seed-2/metrics.jsonl"));
+}
+
 /* Takes the name of the first run out of a sweep.json. */
 static void take_name(struct wa_tested_program *tested, const char *file)
 {
@@ -236,6 +252,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_lists_of_the_published_experiments),
         TEST(test_four_runs_two_at_once),
+        TEST(test_a_run_that_was_removed_runs_again),
         TEST(test_odd_and_damaged_directories),
         TEST(test_failed_and_diverged_runs_are_recorded),
         TEST(test_interrupt_lock_and_resume),
