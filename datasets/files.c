@@ -2,10 +2,11 @@
 #include "files.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 bool wa_files_mul(size_t a, size_t b, size_t *ret_result)
 {
@@ -78,9 +79,21 @@ static wa_status load_stream(const wa_host *host, const char *path, FILE *stream
     return WA_OK;
 }
 
+FILE *wa_files_open(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *stream = fd >= 0 ? fdopen(fd, "rb") : NULL;
+    if (fd >= 0 && !stream) {
+        int code = errno;
+        (void)close(fd);
+        errno = code;
+    }
+    return stream;
+}
+
 wa_status wa_files_load(const wa_host *host, const char *path, struct wa_files_bytes *ret_bytes)
 {
-    FILE *stream = fopen(path, "rb");
+    FILE *stream = wa_files_open(path);
     if (!stream) {
         bool is_missing = errno == ENOENT || errno == ENOTDIR;
         return host->fail(host, is_missing ? WA_E_DATA : WA_E_IO,

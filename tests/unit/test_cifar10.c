@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "data_folder.h"
 #include "opened_dataset.h"
@@ -202,6 +203,16 @@ static void test_folder_for_file(void **state)
     expect_bad(folder, "data_batch_2.bin", WA_E_DATA, "no regular file", "expected a data file");
 }
 
+/* Nobody writes into it: to wait would be for ever. */
+static void test_pipe_for_file(void **state)
+{
+    struct wa_data_folder *folder = *state;
+    write_all(folder, "");
+    assert_true(wa_data_folder_delete(folder, "data_batch_2.bin"));
+    assert_int_equal(mkfifo(wa_data_folder_file(folder, "data_batch_2.bin"), 0600), 0);
+    expect_bad(folder, "data_batch_2.bin", WA_E_DATA, "no regular file", "expected a data file");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -214,6 +225,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_sizes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_label_out_of_range, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_folder_for_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_pipe_for_file, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
