@@ -6,6 +6,26 @@
 
 #include "commands.h"
 
+static const struct role {
+    uint64_t bit;
+    const char *name;
+} roles[] = {{WA_ROLE_EXACT_GRADIENT, "exact_gradient"},
+             {WA_ROLE_FROZEN_GRADIENT, "frozen_gradient"},
+             {WA_ROLE_DEFAULT, "default"}};
+
+enum { ROLES = sizeof roles / sizeof *roles };
+
+static json_object *list_roles(const wa_plugin *plugin)
+{
+    json_object *names = json_object_new_array();
+    for (size_t i = 0; i < ROLES; i++) {
+        if (plugin->roles & roles[i].bit) {
+            (void)json_object_array_add(names, json_object_new_string(roles[i].name));
+        }
+    }
+    return names;
+}
+
 static json_object *describe(const struct wa_plugin_record *record)
 {
     const wa_plugin *p = &record->plugin;
@@ -22,6 +42,7 @@ static json_object *describe(const struct wa_plugin_record *record)
         (void)json_object_object_add(o, texts[i].key,
                                      json_object_new_string(texts[i].value ? texts[i].value : ""));
     }
+    (void)json_object_object_add(o, "roles", list_roles(p));
     (void)json_object_object_add(o, "options", p->options ? json_tokener_parse(p->options) : NULL);
     return o;
 }
@@ -56,8 +77,14 @@ static void print_kind(const struct wa_registry *registry, wa_kind kind, const c
         const struct wa_plugin_record *record = wa_registry_at(registry, i);
         if (record->plugin.kind == kind) {
             has_any = true;
-            (void)printf("  %-16s %s\n", record->plugin.id,
+            (void)printf("  %-16s %s", record->plugin.id,
                          record->plugin.summary ? record->plugin.summary : "");
+            for (size_t r = 0; r < ROLES; r++) {
+                if (record->plugin.roles & roles[r].bit) {
+                    (void)printf(" [%s]", roles[r].name);
+                }
+            }
+            (void)printf("\n");
         }
     }
     if (!has_any) {
