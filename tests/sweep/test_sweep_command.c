@@ -20,7 +20,7 @@
     " 'rule': {'plugin': 'backprop'}, 'batch': 50, 'epochs': 1}"
 #define FOUR                                                                                       \
     "{" BASE ", 'grid': {'rule.plugin': ['backprop', 'align-zero'], 'architecture.width': [8, "    \
-             "16]}}"
+    "16]}}"
 
 static size_t count_lines(const char *text)
 {
@@ -190,6 +190,20 @@ static void test_failed_and_diverged_runs_are_recorded(void **state)
     expect_lines(tested, "runs/s/sweep.jsonl", 3, "done", 1);
 }
 
+static void test_without_any_data(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "two.json", "{" BASE ", 'grid': {'seed': [1, 2]}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--set",
+                                   "dataset={\"plugin\": \"mnist\", \"dir\": \"nowhere\"}"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "'mnist'", "nowhere");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--set", "dataset.validation=600"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "dataset.validation=600");
+    assert_false(wa_tested_has(tested, "runs"));
+}
+
 static void test_interrupt_lock_and_resume(void **state)
 {
     struct wa_tested_program *tested = *state;
@@ -255,6 +269,7 @@ int main(void)
         TEST(test_a_run_that_was_removed_runs_again),
         TEST(test_odd_and_damaged_directories),
         TEST(test_failed_and_diverged_runs_are_recorded),
+        TEST(test_without_any_data),
         TEST(test_interrupt_lock_and_resume),
         TEST(test_exclusive),
         TEST(test_bad_usage),
