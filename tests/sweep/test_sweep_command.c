@@ -204,6 +204,50 @@ static void test_without_any_data(void **state)
     assert_false(wa_tested_has(tested, "runs"));
 }
 
+/* The process that has this run's folder. */
+static pid_t process_of(struct wa_tested_program *tested, const char *lock)
+{
+    char *text = wa_tested_read(tested, lock, NULL);
+    long number = strtol(text, NULL, 10);
+    free(text);
+    assert_true(number > 1);
+    return (pid_t)number;
+}
+
+static void test_a_killed_run_is_recorded(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "kill.json",
+                         "{" BASE ", 'grid': {'seed': [1, 2], 'epochs': [60]}}");
+    pid_t process = WA_TESTED_START(tested, "sweep", "kill.json", "--jobs", "1");
+    wa_tested_await(tested, "runs/kill/seed-1/metrics.jsonl");
+    assert_int_equal(kill(process_of(tested, "runs/kill/seed-1/lock"), SIGKILL), 0);
+    assert_int_equal(wa_tested_wait(tested, process), 1);
+    wa_tested_expect_part(tested->errors, "1 of 2 runs failed, the first one: seed-1");
+    expect_lines(tested, "runs/kill/sweep.jsonl", 2, "killed", 1);
+    expect_lines(tested, "runs/kill/sweep.jsonl", 2, "done", 1);
+    char *lines = wa_tested_read(tested, "runs/kill/sweep.jsonl", NULL);
+    wa_tested_expect_part(lines, "\"exit_code\":137,\"reason\":\"ended by signal 9");
+    free(lines);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "kill.json", "--resume"), 0);
+    wa_tested_expect_part(tested->errors, "[1/1] seed-1: done");
+    expect_lines(tested, "runs/kill/sweep.jsonl", 2, "done", 2);
+}
+
+static void test_the_longest_run_is_first(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(
+        tested, "order.json",
+        "{" BASE ", 'runs': [{'architecture.width': 4}, {'architecture.width': "
+        "16}, {'architecture.width': 8, 'epochs': 9}, {'architecture.width': 8}]}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "order.json", "--jobs", "1"), 0);
+    wa_tested_expect_part(tested->errors, "[1/4] width-8-epochs-9: done");
+    wa_tested_expect_part(tested->errors, "[2/4] width-16-epochs-1: done");
+    wa_tested_expect_part(tested->errors, "[3/4] width-8-epochs-1: done");
+    wa_tested_expect_part(tested->errors, "[4/4] width-4-epochs-1: done");
+}
+
 static void test_interrupt_lock_and_resume(void **state)
 {
     struct wa_tested_program *tested = *state;
@@ -270,6 +314,8 @@ int main(void)
         TEST(test_odd_and_damaged_directories),
         TEST(test_failed_and_diverged_runs_are_recorded),
         TEST(test_without_any_data),
+        TEST(test_a_killed_run_is_recorded),
+        TEST(test_the_longest_run_is_first),
         TEST(test_interrupt_lock_and_resume),
         TEST(test_exclusive),
         TEST(test_bad_usage),
