@@ -85,18 +85,15 @@ static void print_files(const wa_dataset_ops *ops, const char *id, const char *f
                  is_there(ops, folder) ? "there: " : "not there: ", folder);
 }
 
-/* Names the folder that a run would take: the first that exists, else the first one. */
+/* Names the folder that a run would take; where there is none, the first. */
 static wa_status list_files(const wa_dataset_ops *ops, const char *id, const char *dir,
                             struct wa_error *err)
 {
     struct wa_data_places places = {0};
     wa_status status = dir ? WA_OK : wa_data_places_list(id, &places, err);
     if (status == WA_OK) {
-        const char *folder = dir ? dir : places.paths[0];
-        for (size_t i = places.count; i > 0; i--) {
-            folder = wa_file_is_folder(places.paths[i - 1]) ? places.paths[i - 1] : folder;
-        }
-        print_files(ops, id, folder);
+        size_t chosen = wa_data_places_choose(&places);
+        print_files(ops, id, dir ? dir : places.paths[chosen < places.count ? chosen : 0]);
     }
     wa_data_places_free(&places);
     return status;

@@ -6,21 +6,24 @@
 
 #include "commands.h"
 
-static json_object *describe_roles(uint64_t roles)
+static const struct role {
+    uint64_t bit;
+    const char *name;
+} roles[] = {{WA_ROLE_EXACT_GRADIENT, "exact_gradient"},
+             {WA_ROLE_FROZEN_GRADIENT, "frozen_gradient"},
+             {WA_ROLE_DEFAULT, "default"}};
+
+enum { ROLES = sizeof roles / sizeof *roles };
+
+static json_object *list_roles(const wa_plugin *plugin)
 {
-    static const struct {
-        uint64_t role;
-        const char *name;
-    } names[] = {{WA_ROLE_EXACT_GRADIENT, "exact_gradient"},
-                 {WA_ROLE_FROZEN_GRADIENT, "frozen_gradient"},
-                 {WA_ROLE_DEFAULT, "default"}};
-    json_object *array = json_object_new_array();
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (roles & names[i].role) {
-            (void)json_object_array_add(array, json_object_new_string(names[i].name));
+    json_object *names = json_object_new_array();
+    for (size_t i = 0; i < ROLES; i++) {
+        if (plugin->roles & roles[i].bit) {
+            (void)json_object_array_add(names, json_object_new_string(roles[i].name));
         }
     }
-    return array;
+    return names;
 }
 
 static json_object *describe(const struct wa_plugin_record *record)
@@ -39,7 +42,7 @@ static json_object *describe(const struct wa_plugin_record *record)
         (void)json_object_object_add(o, texts[i].key,
                                      json_object_new_string(texts[i].value ? texts[i].value : ""));
     }
-    (void)json_object_object_add(o, "roles", describe_roles(p->roles));
+    (void)json_object_object_add(o, "roles", list_roles(p));
     (void)json_object_object_add(o, "options", p->options ? json_tokener_parse(p->options) : NULL);
     return o;
 }
@@ -74,8 +77,14 @@ static void print_kind(const struct wa_registry *registry, wa_kind kind, const c
         const struct wa_plugin_record *record = wa_registry_at(registry, i);
         if (record->plugin.kind == kind) {
             has_any = true;
-            (void)printf("  %-16s %s\n", record->plugin.id,
+            (void)printf("  %-16s %s", record->plugin.id,
                          record->plugin.summary ? record->plugin.summary : "");
+            for (size_t r = 0; r < ROLES; r++) {
+                if (record->plugin.roles & roles[r].bit) {
+                    (void)printf(" [%s]", roles[r].name);
+                }
+            }
+            (void)printf("\n");
         }
     }
     if (!has_any) {

@@ -28,8 +28,9 @@ static wa_status check_run(struct preparation *p, struct wa_setup *setup)
         struct wa_error reason = {0};
         (void)snprintf(path, sizeof path, "%s.plugin", wa_setup_section_name((enum wa_section)s));
         const char *id = wa_config_get_string(setup->config, path);
-        bool is_missing = id && wa_registry_find(p->registry, wa_setup_section_kind((enum wa_section)s),
-                                                 id, &ignored, &reason) != WA_OK;
+        bool is_missing =
+            id && wa_registry_find(p->registry, wa_setup_section_kind((enum wa_section)s), id,
+                                   &ignored, &reason) != WA_OK;
         if (is_missing && p->line->list) {
             continue;
         }
@@ -64,8 +65,8 @@ static wa_status prepare_run(struct preparation *p, size_t index)
 static wa_status prepare(struct preparation *p)
 {
     const struct wa_setup_request *request = &p->line->setup;
-    wa_status status = wa_sweep_read(request->config_file, request->sets, request->set_count,
-                                     &p->sweep, p->err);
+    wa_status status =
+        wa_sweep_read(request->config_file, request->sets, request->set_count, &p->sweep, p->err);
     if (status == WA_OK) {
         status = wa_registry_create(&p->registry, p->err);
     }
@@ -79,6 +80,10 @@ static wa_status prepare(struct preparation *p)
     }
     for (size_t i = 0; status == WA_OK && i < p->sweep->run_count; i++) {
         status = prepare_run(p, i);
+    }
+    /* with --resume a sweep that is done needs no data */
+    if (status == WA_OK && !p->line->list && !p->line->resume) {
+        status = wa_sweep_estimator_check_data(&p->estimator, p->err);
     }
     return status;
 }
@@ -103,8 +108,8 @@ static wa_status choose_devices(const char *selectors, const struct wa_device_li
     size_t *chosen = calloc(list->count + 1, sizeof *chosen);
     char *text = selectors ? strdup(selectors) : NULL;
     size_t count = 0;
-    wa_status status = chosen && (text || !selectors) ? WA_OK
-                                                      : wa_fail(err, WA_E_MEMORY, "out of memory");
+    wa_status status =
+        chosen && (text || !selectors) ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
     char *rest = text;
     do {
         char *selector = rest;
@@ -169,9 +174,10 @@ static wa_status conclude(const struct preparation *p, const struct wa_sweep_rec
                   p->sweep->run_count, outcome->done, outcome->diverged, outcome->failed,
                   outcome->left, record->directory);
     if (outcome->left > 0) {
-        return wa_fail(p->err, WA_E_INTERRUPTED,
-                       "stopped with %zu of %zu runs left: go on with the same command and --resume",
-                       outcome->left, p->sweep->run_count);
+        return wa_fail(
+            p->err, WA_E_INTERRUPTED,
+            "stopped with %zu of %zu runs left: go on with the same command and --resume",
+            outcome->left, p->sweep->run_count);
     }
     if (outcome->failed > 0) {
         return wa_fail(p->err, WA_E_FAILED,
@@ -181,9 +187,10 @@ static wa_status conclude(const struct preparation *p, const struct wa_sweep_rec
                        record->directory);
     }
     if (outcome->diverged > 0) {
-        return wa_fail(p->err, WA_E_DIVERGED, "%zu of %zu runs diverged, the others are done: see "
-                       "sweep.jsonl in %s", outcome->diverged, p->sweep->run_count,
-                       record->directory);
+        return wa_fail(p->err, WA_E_DIVERGED,
+                       "%zu of %zu runs diverged, the others are done: see "
+                       "sweep.jsonl in %s",
+                       outcome->diverged, p->sweep->run_count, record->directory);
     }
     return WA_OK;
 }
@@ -193,11 +200,9 @@ static wa_status run_sweep(struct preparation *p, struct wa_sweep_plan *plan)
     const struct wa_command_line *line = p->line;
     struct wa_sweep_record record = {.lock_fd = -1, .lines = {.fd = -1}};
     struct wa_sweep_outcome outcome = {0};
-    char *directory =
-        line->out ? strdup(line->out) : wa_run_description_directory(&line->setup);
+    char *directory = line->out ? strdup(line->out) : wa_run_description_directory(&line->setup);
     char *folder = folder_of(line->setup.config_file);
-    wa_status status =
-        directory && folder ? WA_OK : wa_fail(p->err, WA_E_MEMORY, "out of memory");
+    wa_status status = directory && folder ? WA_OK : wa_fail(p->err, WA_E_MEMORY, "out of memory");
     if (status == WA_OK) {
         status = wa_sweep_record_open(&record, directory, p->sweep->file, p->jobs,
                                       p->sweep->run_count, line->resume, p->err);

@@ -177,11 +177,11 @@ static wa_status check_and_place(struct transfer *t)
 wa_status wa_download_fetch(const struct wa_download_request *request, struct wa_error *err)
 {
     struct transfer t = {.request = request, .fd = -1, .err = err};
-    size_t length = strlen(request->path) + sizeof ".part";
+    size_t length = strlen(request->path) + sizeof WA_FILE_UNFINISHED;
     t.part_path = malloc(length);
     wa_status status = t.part_path ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
     if (status == WA_OK) {
-        (void)snprintf(t.part_path, length, "%s.part", request->path);
+        (void)snprintf(t.part_path, length, "%s" WA_FILE_UNFINISHED, request->path);
         status = open_part(&t);
     }
     if (status == WA_OK) {

@@ -73,6 +73,23 @@ bool wa_file_is_folder(const char *path)
     return stat(path, &about) == 0 && S_ISDIR(about.st_mode);
 }
 
+bool wa_file_is_unfinished_in(const char *folder)
+{
+    static const char suffix[] = WA_FILE_UNFINISHED;
+    DIR *entries = opendir(folder);
+    bool is_unfinished = false;
+    for (const struct dirent *e = entries ? readdir(entries) : NULL; e && !is_unfinished;
+         e = readdir(entries)) {
+        size_t length = strlen(e->d_name);
+        is_unfinished = length >= sizeof suffix &&
+                        strcmp(e->d_name + length - (sizeof suffix - 1), suffix) == 0;
+    }
+    if (entries) {
+        (void)closedir(entries);
+    }
+    return is_unfinished;
+}
+
 /* ---- Reading ------------------------------------------------------------------------------- */
 
 struct bytes {

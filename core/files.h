@@ -22,6 +22,12 @@ bool wa_file_exists(const char *path);
 /* Whether it is a folder (links are followed). */
 bool wa_file_is_folder(const char *path);
 
+/* A file that is not complete yet, as a download makes, has its name and this. */
+#define WA_FILE_UNFINISHED ".part"
+
+/* Whether a folder has such a file in it. */
+bool wa_file_is_unfinished_in(const char *folder);
+
 /* Reads a whole file (or pipe) of at most max_bytes. *ret_data is the caller's to free; a 0 that is
  * not counted follows the data, so that text is a string. WA_E_DATA: it cannot be opened, is a
  * folder or too large; WA_E_IO: reading failed; WA_E_MEMORY. */

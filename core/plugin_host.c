@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "files.h"
 #include "log.h"
@@ -393,7 +392,8 @@ wa_status wa_plugin_host_check(struct wa_plugin_host *plugin_host, const char *o
 /* ---- The data folder ------------------------------------------------------------------------ */
 
 /* Appends <folder>/<middle>/<id>, `middle` may be "". */
-static bool add_place(struct wa_data_places *places, const char *folder, const char *middle, const char *id)
+static bool add_place(struct wa_data_places *places, const char *folder, const char *middle,
+                      const char *id)
 {
     size_t size = strlen(folder) + strlen(middle) + strlen(id) + sizeof "//";
     char *path = malloc(size);
@@ -441,10 +441,19 @@ void wa_data_places_free(struct wa_data_places *places)
     *places = (struct wa_data_places){0};
 }
 
-static bool is_folder(const char *path)
+size_t wa_data_places_choose(const struct wa_data_places *places)
 {
-    struct stat info;
-    return stat(path, &info) == 0 && S_ISDIR(info.st_mode);
+    size_t unfinished = places->count;
+    for (size_t i = 0; i < places->count; i++) {
+        if (!wa_file_is_folder(places->paths[i])) {
+            continue;
+        }
+        if (!wa_file_is_unfinished_in(places->paths[i])) {
+            return i;
+        }
+        unfinished = unfinished < places->count ? unfinished : i;
+    }
+    return unfinished;
 }
 
 static wa_status fail_no_place(struct wa_plugin_host *self, const struct wa_data_places *places)
@@ -469,13 +478,11 @@ static wa_status search_places(struct wa_plugin_host *self)
 {
     struct wa_data_places places = {0};
     wa_status status = wa_data_places_list(self->record->plugin.id, &places, self->err);
-    for (size_t i = 0; i < places.count && status == WA_OK && !self->data_dir; i++) {
-        if (is_folder(places.paths[i])) {
-            self->data_dir = places.paths[i];
-            places.paths[i] = NULL;
-        }
-    }
-    if (status == WA_OK && !self->data_dir) {
+    size_t chosen = wa_data_places_choose(&places);
+    if (status == WA_OK && chosen < places.count) {
+        self->data_dir = places.paths[chosen];
+        places.paths[chosen] = NULL;
+    } else if (status == WA_OK) {
         status = fail_no_place(self, &places);
     }
     wa_data_places_free(&places);
@@ -489,7 +496,7 @@ static wa_status take_named_folder(struct wa_plugin_host *self, const char *name
     if (!path) {
         return no_memory(self);
     }
-    if (!is_folder(path)) {
+    if (!wa_file_is_folder(path)) {
         wa_status status = wa_fail(self->err, WA_E_DATA,
                                    "%s '%s': option 'dir' names %s, which is not a folder; correct "
                                    "it, or set it to null to search the usual places",

@@ -57,8 +57,8 @@ WA_MUST_CHECK wa_status wa_plugin_host_check(struct wa_plugin_host *plugin_host,
                                              wa_status status);
 
 /* The folder of a dataset's files, as wa_dataset_host.data_dir in plugin.h says: option "dir" if
- * it is not null, else the first that exists of $WALIGN_DATA/<id>, $XDG_DATA_HOME/walign/<id> (by
- * default ~/.local/share) and /usr/share/datasets/<id>. *ret_dir lives until
+ * it is not null, else what wa_data_places_choose takes of $WALIGN_DATA/<id>,
+ * $XDG_DATA_HOME/walign/<id> (by default ~/.local/share) and /usr/share/datasets/<id>. *ret_dir lives until
  * wa_plugin_host_finish. Fails with WA_E_DATA and a message that names all places. */
 WA_MUST_CHECK wa_status wa_plugin_host_data_dir(struct wa_plugin_host *plugin_host,
                                                 const char **ret_dir);
@@ -72,6 +72,9 @@ struct wa_data_places {
 };
 WA_MUST_CHECK wa_status wa_data_places_list(const char *id, struct wa_data_places *ret_places,
                                             struct wa_error *err);
+/* Which of them a run takes: the first that exists, but one in which a download is unfinished only
+ * where there is no other. places->count if none exists. */
+size_t wa_data_places_choose(const struct wa_data_places *places);
 void wa_data_places_free(struct wa_data_places *places);
 
 #endif

@@ -17,6 +17,7 @@ enum { ACTIVITY_COPIES = 5, WEIGHT_COPIES = 8 };
 struct wa_sweep_data {
     char *section; /* the config's "dataset" and batch, canonical */
     bool is_open;
+    struct wa_error reason; /* why it is not */
     wa_dataset_info info;
     uint64_t train_items, resident_bytes;
 };
@@ -39,9 +40,8 @@ static char *data_key(const struct wa_config *config)
 static void look_at_data(struct wa_sweep_data *data, const struct wa_setup *setup)
 {
     struct wa_batches batches = {0};
-    struct wa_error reason = {0};
     if (wa_batches_open(&batches, setup->config, setup->plugins[WA_SECTION_DATASET],
-                        setup->options[WA_SECTION_DATASET], &reason) == WA_OK) {
+                        setup->options[WA_SECTION_DATASET], &data->reason) == WA_OK) {
         const wa_dataset_info *info = &batches.info;
         data->is_open = true;
         data->info = *info;
@@ -49,7 +49,8 @@ static void look_at_data(struct wa_sweep_data *data, const struct wa_setup *setu
         data->resident_bytes =
             info->reads_on_demand
                 ? 0
-                : (info->train_items + info->validation_items + info->test_items) * batches.item_bytes;
+                : (info->train_items + info->validation_items + info->test_items) *
+                      batches.item_bytes;
     }
     wa_batches_close(&batches);
 }
@@ -80,6 +81,21 @@ static wa_status find_data(struct wa_sweep_estimator *estimator, const struct wa
     look_at_data(data, setup);
     *ret_data = data;
     return WA_OK;
+}
+
+wa_status wa_sweep_estimator_check_data(const struct wa_sweep_estimator *estimator,
+                                        struct wa_error *err)
+{
+    for (size_t i = 0; i < estimator->count; i++) {
+        if (estimator->items[i].is_open) {
+            return WA_OK;
+        }
+    }
+    if (estimator->count == 0) {
+        return WA_OK;
+    }
+    *err = estimator->items[0].reason;
+    return err->status;
 }
 
 void wa_sweep_estimator_finish(struct wa_sweep_estimator *estimator)
@@ -168,20 +184,20 @@ static struct wa_sweep_cost add_up(const struct sketch *sketch, const struct wa_
         const struct wa_layer *l = &sketch->builder.layers[i];
         double places = (double)l->out_height * l->out_width;
         multiplications += fan_in(l) * l->out_channels * places;
-        activities += places * l->out_channels + (double)l->in_height * l->in_width * l->in_channels;
+        activities +=
+            places * l->out_channels + (double)l->in_height * l->in_width * l->in_channels;
         weights += fan_in(l) * l->out_channels;
         weights += l->trains_initial_state ? batch * l->out_channels : 0;
     }
-    double items =
-        (double)data->train_items * (double)wa_config_get_integer(config, "epochs");
+    double items = (double)data->train_items * (double)wa_config_get_integer(config, "epochs");
     double limit = (double)wa_config_get_integer(config, "steps") * batch;
     items = limit > 0 && limit < items ? limit : items;
     double lanes = wa_model_lanes((int)batch);
     double bytes =
         sizeof(float) * nets * (ACTIVITY_COPIES * activities * lanes + WEIGHT_COPIES * weights);
-    return (struct wa_sweep_cost){
-        .work = 6 * nets * multiplications * items, /* forward, and both halves of the way back */
-        .bytes = (uint64_t)bytes + data->resident_bytes + process_bytes};
+    return (struct wa_sweep_cost){.work = 6 * nets * multiplications *
+                                          items, /* forward, and both halves of the way back */
+                                  .bytes = (uint64_t)bytes + data->resident_bytes + process_bytes};
 }
 
 wa_status wa_sweep_estimate(struct wa_sweep_estimator *estimator, const struct wa_setup *setup,

@@ -21,6 +21,11 @@ struct wa_sweep_estimator {
 WA_MUST_CHECK wa_status wa_sweep_estimate(struct wa_sweep_estimator *estimator,
                                           const struct wa_setup *setup,
                                           struct wa_sweep_cost *ret_cost, struct wa_error *err);
+
+/* Fails where the data of no run could be opened, with what the first one's said: then there is
+ * nothing to run. */
+WA_MUST_CHECK wa_status wa_sweep_estimator_check_data(const struct wa_sweep_estimator *estimator,
+                                                      struct wa_error *err);
 void wa_sweep_estimator_finish(struct wa_sweep_estimator *estimator);
 
 #endif

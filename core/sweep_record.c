@@ -14,6 +14,7 @@
 #define SWEEP_NAME "sweep.json"
 #define LINES_NAME "sweep.jsonl"
 #define LOCK_NAME "sweep.lock"
+#define RUN_NAME "run.json" /* of each run */
 
 enum { MAX_FILE_BYTES = 256 << 20 };
 
@@ -94,10 +95,9 @@ static wa_status compare(const char *directory, struct json_object *old,
     (void)json_object_object_get_ex(old, "runs", &runs);
     char what[WA_MESSAGE_BYTES / 2];
     if (!json_object_is_type(runs, json_type_array) || json_object_array_length(runs) != count) {
-        (void)snprintf(what, sizeof what, "it has %zu runs, not %zu",
-                       json_object_is_type(runs, json_type_array) ? json_object_array_length(runs)
-                                                                  : 0,
-                       count);
+        (void)snprintf(
+            what, sizeof what, "it has %zu runs, not %zu",
+            json_object_is_type(runs, json_type_array) ? json_object_array_length(runs) : 0, count);
         return another_sweep(directory, old, what, err);
     }
     for (size_t i = 0; i < count; i++) {
@@ -137,8 +137,20 @@ static struct wa_sweep_job *find_job(struct wa_sweep_job *jobs, size_t count, co
     return NULL;
 }
 
+/* A run whose folder was removed is missing, whatever sweep.jsonl says. */
+static bool has_run(const char *directory, const char *name)
+{
+    char *folder = wa_file_join(directory, name);
+    char *path = folder ? wa_file_join(folder, RUN_NAME) : NULL;
+    bool exists = path && wa_file_exists(path);
+    free(path);
+    free(folder);
+    return exists;
+}
+
 /* Whether this line says that its run is settled; then it stays. */
-static bool settles(const char *line, struct wa_sweep_job *jobs, size_t count)
+static bool settles(const char *directory, const char *line, struct wa_sweep_job *jobs,
+                    size_t count)
 {
     struct json_object *object = json_tokener_parse(line);
     struct json_object *name = NULL;
@@ -147,7 +159,7 @@ static bool settles(const char *line, struct wa_sweep_job *jobs, size_t count)
     (void)json_object_object_get_ex(object, "status", &status);
     struct wa_sweep_job *job = find_job(jobs, count, json_object_get_string(name));
     const char *text = status ? json_object_get_string(status) : "";
-    bool is_new = job && !job->is_settled;
+    bool is_new = job && !job->is_settled && has_run(directory, job->name);
     bool is_settled = strcmp(text, "done") == 0 || strcmp(text, "diverged") == 0;
     if (is_new && is_settled) {
         job->is_settled = true;
@@ -158,8 +170,8 @@ static bool settles(const char *line, struct wa_sweep_job *jobs, size_t count)
 }
 
 /* Writes the file anew with the lines of settled runs: the others are going to have new ones. */
-static wa_status keep_settled(const char *path, struct wa_sweep_job *jobs, size_t count,
-                              struct wa_error *err)
+static wa_status keep_settled(const char *directory, const char *path, struct wa_sweep_job *jobs,
+                              size_t count, struct wa_error *err)
 {
     unsigned char *text = NULL;
     size_t size = 0;
@@ -172,7 +184,7 @@ static wa_status keep_settled(const char *path, struct wa_sweep_job *jobs, size_
     for (char *end; status == WA_OK && (end = strchr(line, '\n')) != NULL; line = end + 1) {
         size_t length = (size_t)(end - line);
         *end = '\0';
-        if (settles(line, jobs, count)) {
+        if (settles(directory, line, jobs, count)) {
             memmove(text + kept, line, length);
             text[kept + length] = '\n';
             kept += length + 1;
@@ -249,7 +261,7 @@ static wa_status begin_or_resume(struct wa_sweep_record *record, const char *con
             status = compare(record->directory, old, jobs, count, err);
         }
         if (status == WA_OK) {
-            status = keep_settled(lines_path, jobs, count, err);
+            status = keep_settled(record->directory, lines_path, jobs, count, err);
         }
     }
     if (status == WA_OK) {
@@ -267,7 +279,7 @@ wa_status wa_sweep_record_open(struct wa_sweep_record *record, const char *direc
                                bool resume, struct wa_error *err)
 {
     *record = (struct wa_sweep_record){.lock_fd = -1, .lines = {.fd = -1}};
-    char *run_path = wa_file_join(directory, "run.json");
+    char *run_path = wa_file_join(directory, RUN_NAME);
     record->directory = strdup(directory);
     record->lock_path = wa_file_join(directory, LOCK_NAME);
     wa_status status =

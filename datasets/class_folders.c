@@ -25,8 +25,8 @@ static wa_status add_name(const wa_host *host, struct wa_class_names *names, siz
     if (names->count == *capacity) {
         size_t wanted = *capacity ? 2 * *capacity : 64;
         size_t bytes = 0;
-        char **grown = wa_files_mul(wanted, sizeof *grown, &bytes) ? realloc(names->names, bytes)
-                                                                   : NULL;
+        char **grown =
+            wa_files_mul(wanted, sizeof *grown, &bytes) ? realloc(names->names, bytes) : NULL;
         if (!grown) {
             return wa_files_no_memory(host, bytes, "names of files");
         }
@@ -71,7 +71,8 @@ static wa_status list(const wa_host *host, const char *folder, bool wants_folder
     wa_status status = WA_OK;
     size_t capacity = 0;
     errno = 0;
-    for (struct dirent *entry = readdir(stream); entry && status == WA_OK; entry = readdir(stream)) {
+    for (struct dirent *entry = readdir(stream); entry && status == WA_OK;
+         entry = readdir(stream)) {
         if (entry->d_name[0] == '.') {
             continue;
         }
@@ -143,7 +144,7 @@ static wa_status check_image(const wa_host *host, const char *folder, const char
         return status;
     }
     uint8_t head[8];
-    FILE *stream = fopen(path, "rb");
+    FILE *stream = wa_files_open(path);
     size_t size = stream ? fread(head, 1, sizeof head, stream) : 0;
     if (!stream) {
         status = host->fail(host, WA_E_IO, "%s: cannot be opened: %s", path, strerror(errno));
@@ -151,10 +152,11 @@ static wa_status check_image(const wa_host *host, const char *folder, const char
         (void)fclose(stream);
     }
     if (status == WA_OK && wa_image_sniff(head, size) == WA_IMAGE_UNKNOWN) {
-        status = host->fail(host, WA_E_DATA,
-                            "%s: is neither a JPEG nor a PNG file, by name or first bytes; expected "
-                            "images only within the folder of a class: move it away",
-                            path);
+        status =
+            host->fail(host, WA_E_DATA,
+                       "%s: is neither a JPEG nor a PNG file, by name or first bytes; expected "
+                       "images only within the folder of a class: move it away",
+                       path);
     }
     free(path);
     return status;
@@ -194,8 +196,9 @@ static wa_status read_class(const wa_host *host, const char *class_name, uint32_
     struct wa_class_names names = {0};
     status = list(host, folder, false, &names);
     if (status == WA_OK && names.count == 0) {
-        status = host->fail(host, WA_E_DATA,
-                            "%s: the folder of a class without images; fill it or remove it", folder);
+        status =
+            host->fail(host, WA_E_DATA,
+                       "%s: the folder of a class without images; fill it or remove it", folder);
     }
     for (size_t i = 0; i < names.count && status == WA_OK; i++) {
         status = check_image(host, folder, names.names[i]);

@@ -2,10 +2,11 @@
 #include "files.h"
 
 #include <errno.h>
-#include <stdio.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 bool wa_files_mul(size_t a, size_t b, size_t *ret_result)
 {
@@ -83,13 +84,21 @@ static wa_status load_stream(const wa_host *host, const char *path, FILE *stream
     return WA_OK;
 }
 
+FILE *wa_files_open(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    FILE *stream = fd >= 0 ? fdopen(fd, "rb") : NULL;
+    if (fd >= 0 && !stream) {
+        int code = errno;
+        (void)close(fd);
+        errno = code;
+    }
+    return stream;
+}
+
 wa_status wa_files_load(const wa_host *host, const char *path, struct wa_files_bytes *ret_bytes)
 {
-    struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
-        return fail_irregular(host, path); /* opening a pipe would wait for its other end */
-    }
-    FILE *stream = fopen(path, "rb");
+    FILE *stream = wa_files_open(path);
     if (!stream) {
         return host->fail(host, WA_E_DATA,
                           "%s: cannot be opened: %s; expected a readable data file", path,

@@ -3,6 +3,8 @@
 #ifndef WALIGN_DATASETS_FILES_H
 #define WALIGN_DATASETS_FILES_H
 
+#include <stdio.h>
+
 #include "walign/plugin.h"
 
 struct wa_files_bytes {
@@ -36,6 +38,10 @@ WA_MUST_CHECK wa_status wa_files_join(const wa_host *host, const char *folder, c
 
 /* Whether anything of that name exists. */
 bool wa_files_exists(const char *path);
+
+/* Opens a file to read it, and does not wait where it is a pipe. NULL, with errno, where that
+ * fails. */
+FILE *wa_files_open(const char *path);
 
 /* Reads a whole file; the caller frees ret_bytes->data, which is never NULL. Fails with WA_E_DATA
  * where it is no file that can be opened, WA_E_IO where it cannot be read, WA_E_MEMORY. */

@@ -11,7 +11,8 @@
 
 #include "command_test.h"
 
-static const char *const commands[] = {"train", "bench", "tune", "devices", "plugins"};
+static const char *const commands[] = {"train", "sweep", "score",   "data",
+                                       "bench", "tune",  "devices", "plugins"};
 enum { COMMANDS = sizeof commands / sizeof *commands };
 
 static void test_help(void **state)
@@ -174,24 +175,6 @@ static void test_device_is_chosen(void **state)
     (void)json_object_put(devices);
 }
 
-/* Of all plugins `id` alone has the role. */
-static void expect_role(const json_object *plugins, const char *id, const char *role)
-{
-    size_t found = 0;
-    for (size_t i = 0; i < json_object_array_length(plugins); i++) {
-        const json_object *plugin = json_object_array_get_idx(plugins, i);
-        const json_object *roles = json_object_object_get(plugin, "roles");
-        assert_non_null(roles);
-        for (size_t r = 0; r < json_object_array_length(roles); r++) {
-            if (strcmp(json_object_get_string(json_object_array_get_idx(roles, r)), role) == 0) {
-                assert_string_equal(text_of(plugin, "id"), id);
-                found++;
-            }
-        }
-    }
-    assert_int_equal(found, 1);
-}
-
 static void test_plugins(void **state)
 {
     struct wa_tested_program *t = *state;
@@ -203,7 +186,8 @@ static void test_plugins(void **state)
         {"rule", "last-layer"},       {"architecture", "cnn"}, {"optimizer", "sgd"},
         {"optimizer", "adam"},        {"dataset", "mnist"},    {"dataset", "kmnist"},
         {"dataset", "fashion-mnist"}, {"dataset", "cifar10"},  {"dataset", "arrays"},
-        {"dataset", "glyphs"},
+        {"dataset", "glyphs"},        {"dataset", "add"},      {"dataset", "imagefolder"},
+        {"architecture", "mlp"},      {"architecture", "rnn"},
     };
     assert_int_equal(WA_TESTED_RUN(t, "plugins", "--json"), 0);
     json_object *root = parse(t->output, json_type_object);
@@ -228,9 +212,39 @@ static void test_plugins(void **state)
         assert_int_equal(found, 1);
         wa_tested_expect_part(t->output, expected[e].id);
     }
-    expect_role(plugins, "backprop", "exact_gradient");
-    expect_role(plugins, "align-zero", "frozen_gradient");
-    expect_role(plugins, "sgd", "default");
+    (void)json_object_put(root);
+}
+
+/* What core finds without knowing a name, as messages speak of it. */
+static void test_roles_are_listed(void **state)
+{
+    struct wa_tested_program *t = *state;
+    static const char *const expected[][2] = {{"backprop", "exact_gradient"},
+                                              {"align-zero", "frozen_gradient"},
+                                              {"sgd", "default"},
+                                              {"fa", ""}};
+    assert_int_equal(WA_TESTED_RUN(t, "plugins"), 0);
+    wa_tested_expect_part(t->output, "[exact_gradient]\n");
+    wa_tested_expect_part(t->output, "[frozen_gradient]\n");
+    assert_int_equal(WA_TESTED_RUN(t, "plugins", "--json"), 0);
+    json_object *root = parse(t->output, json_type_object);
+    json_object *plugins = json_object_object_get(root, "plugins");
+    size_t found = 0;
+    for (size_t i = 0; i < json_object_array_length(plugins); i++) {
+        const json_object *plugin = json_object_array_get_idx(plugins, i);
+        const json_object *roles = json_object_object_get(plugin, "roles");
+        for (size_t e = 0; e < sizeof expected / sizeof *expected; e++) {
+            if (strcmp(text_of(plugin, "id"), expected[e][0]) == 0) {
+                found++;
+                assert_int_equal(json_object_array_length(roles), *expected[e][1] ? 1 : 0);
+                assert_string_equal(
+                    *expected[e][1] ? json_object_get_string(json_object_array_get_idx(roles, 0))
+                                    : "",
+                    expected[e][1]);
+            }
+        }
+    }
+    assert_int_equal(found, sizeof expected / sizeof *expected);
     (void)json_object_put(root);
 }
 
@@ -314,6 +328,7 @@ int main(void)
         WA_COMMAND_TEST(test_devices),
         WA_COMMAND_TEST(test_device_is_chosen),
         WA_COMMAND_TEST(test_plugins),
+        WA_COMMAND_TEST(test_roles_are_listed),
         WA_COMMAND_TEST(test_plugin_path_must_exist),
         WA_COMMAND_TEST(test_refused_plugin_is_listed),
         WA_COMMAND_TEST(test_output_that_cannot_be_written),

@@ -61,8 +61,8 @@ static int tear_down(void **state)
 /* Runs `walign data get ID --dir got` with the server in that mode. */
 static int get(struct served *served, const char *mode, const char *id)
 {
-    (void)snprintf(served->mirror, sizeof served->mirror, "WALIGN_DATA_MIRROR=http://127.0.0.1:%s/%s",
-                   served->port, mode);
+    (void)snprintf(served->mirror, sizeof served->mirror,
+                   "WALIGN_DATA_MIRROR=http://127.0.0.1:%s/%s", served->port, mode);
     served->tested->environment[0] = served->mirror;
     served->tested->environment[1] = "no_proxy=127.0.0.1";
     return WA_TESTED_RUN(served->tested, "data", "get", id, "--dir", "got", "--plugin-path",
@@ -161,10 +161,9 @@ static void test_hostile_archives(void **state)
 {
     struct served *served = *state;
     static const char *const ids[] = {"test-outside", "test-absolute", "test-linked", "test-empty"};
-    static const char *const texts[] = {"made/../../evil' would leave the folder",
-                                        "'/tmp/walign-test-evil' would leave the folder",
-                                        "'made/link' is neither a plain file nor a folder",
-                                        "has no 'other' in it"};
+    static const char *const texts[] = {
+        "made/../../evil' would leave the folder", "'/tmp/walign-test-evil' would leave the folder",
+        "'made/link' is neither a plain file nor a folder", "has no 'other' in it"};
     for (size_t i = 0; i < sizeof ids / sizeof *ids; i++) {
         assert_int_equal(get(served, "plain", ids[i]), 2);
         wa_tested_expect_part(served->tested->errors, texts[i]);
@@ -199,6 +198,33 @@ static void test_places(void **state)
     WA_TESTED_EXPECT_ERROR(served->tested, "HOME", "--dir");
 }
 
+/* A download that broke off hides no data that are there. */
+static void test_an_unfinished_download_hides_nothing(void **state)
+{
+    struct served *served = *state;
+    struct wa_tested_program *tested = served->tested;
+    const char *plugins = getenv("WALIGN_TEST_PLUGINS");
+    (void)get(served, "broken", "no-such-data"); /* sets the mirror */
+    assert_true(wa_data_folder_make(&tested->folder, "share"));
+    assert_true(wa_data_folder_make(&tested->folder, "share/walign"));
+    assert_true(wa_data_folder_make(&tested->folder, "share/walign/test-plain"));
+    wa_tested_write(tested, "share/walign/test-plain/file.bin", "here", 4);
+    char share[1024];
+    (void)snprintf(share, sizeof share, "XDG_DATA_HOME=%s/share", tested->folder.path);
+    tested->environment[2] = "WALIGN_DATA=data";
+    tested->environment[3] = share;
+    assert_int_equal(WA_TESTED_RUN(tested, "data", "get", "test-plain", "--plugin-path", plugins),
+                     1);
+    assert_true(wa_tested_has(tested, "data/test-plain/file.bin.part"));
+    assert_int_equal(WA_TESTED_RUN(tested, "data", "list", "--plugin-path", plugins), 0);
+    wa_tested_expect_part(tested->output, "/share/walign/test-plain\n");
+    /* and going on puts it where runs look first */
+    assert_int_equal(WA_TESTED_RUN(tested, "data", "get", "test-plain", "--plugin-path", plugins),
+                     0);
+    assert_int_equal(WA_TESTED_RUN(tested, "data", "list", "--plugin-path", plugins), 0);
+    wa_tested_expect_part(tested->output, "MB  there: data/test-plain\n");
+}
+
 static void test_list_and_bad_usage(void **state)
 {
     struct served *served = *state;
@@ -230,6 +256,7 @@ int main(void)
         TEST(test_an_archive_of_the_users),
         TEST(test_hostile_archives),
         TEST(test_places),
+        TEST(test_an_unfinished_download_hides_nothing),
         TEST(test_list_and_bad_usage),
     };
 #undef TEST

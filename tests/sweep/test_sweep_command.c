@@ -20,7 +20,7 @@
     " 'rule': {'plugin': 'backprop'}, 'batch': 50, 'epochs': 1}"
 #define FOUR                                                                                       \
     "{" BASE ", 'grid': {'rule.plugin': ['backprop', 'align-zero'], 'architecture.width': [8, "    \
-             "16]}}"
+    "16]}}"
 
 static size_t count_lines(const char *text)
 {
@@ -123,6 +123,22 @@ static void test_four_runs_two_at_once(void **state)
     assert_false(wa_tested_has(tested, "runs/four/run.json"));
 }
 
+static void test_a_run_that_was_removed_runs_again(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "two.json", "{" BASE ", 'grid': {'seed': [1, 2]}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json"), 0);
+    char run[1024];
+    char away[1024];
+    (void)snprintf(run, sizeof run, "%s/runs/two/seed-2", tested->folder.path);
+    (void)snprintf(away, sizeof away, "%s/away", tested->folder.path);
+    assert_int_equal(rename(run, away), 0);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--resume"), 0);
+    wa_tested_expect_part(tested->errors, "[1/1] seed-2: done");
+    expect_lines(tested, "runs/two/sweep.jsonl", 2, "done", 2);
+    assert_true(wa_tested_has(tested, "runs/two/seed-2/metrics.jsonl"));
+}
+
 /* Takes the name of the first run out of a sweep.json. */
 static void take_name(struct wa_tested_program *tested, const char *file)
 {
@@ -172,6 +188,64 @@ static void test_failed_and_diverged_runs_are_recorded(void **state)
     assert_int_equal(WA_TESTED_RUN(tested, "sweep", "s.json", "--resume"), 1);
     wa_tested_expect_part(tested->errors, "[1/1] ");
     expect_lines(tested, "runs/s/sweep.jsonl", 3, "done", 1);
+}
+
+static void test_without_any_data(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "two.json", "{" BASE ", 'grid': {'seed': [1, 2]}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--set",
+                                   "dataset={\"plugin\": \"mnist\", \"dir\": \"nowhere\"}"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "'mnist'", "nowhere");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "two.json", "--set", "dataset.validation=600"),
+                     2);
+    WA_TESTED_EXPECT_ERROR(tested, "dataset.validation=600");
+    assert_false(wa_tested_has(tested, "runs"));
+}
+
+/* The process that has this run's folder. */
+static pid_t process_of(struct wa_tested_program *tested, const char *lock)
+{
+    char *text = wa_tested_read(tested, lock, NULL);
+    long number = strtol(text, NULL, 10);
+    free(text);
+    assert_true(number > 1);
+    return (pid_t)number;
+}
+
+static void test_a_killed_run_is_recorded(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "kill.json",
+                         "{" BASE ", 'grid': {'seed': [1, 2], 'epochs': [60]}}");
+    pid_t process = WA_TESTED_START(tested, "sweep", "kill.json", "--jobs", "1");
+    wa_tested_await(tested, "runs/kill/seed-1/metrics.jsonl");
+    assert_int_equal(kill(process_of(tested, "runs/kill/seed-1/lock"), SIGKILL), 0);
+    assert_int_equal(wa_tested_wait(tested, process), 1);
+    wa_tested_expect_part(tested->errors, "1 of 2 runs failed, the first one: seed-1");
+    expect_lines(tested, "runs/kill/sweep.jsonl", 2, "killed", 1);
+    expect_lines(tested, "runs/kill/sweep.jsonl", 2, "done", 1);
+    char *lines = wa_tested_read(tested, "runs/kill/sweep.jsonl", NULL);
+    wa_tested_expect_part(lines, "\"exit_code\":137,\"reason\":\"ended by signal 9");
+    free(lines);
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "kill.json", "--resume"), 0);
+    wa_tested_expect_part(tested->errors, "[1/1] seed-1: done");
+    expect_lines(tested, "runs/kill/sweep.jsonl", 2, "done", 2);
+}
+
+static void test_the_longest_run_is_first(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(
+        tested, "order.json",
+        "{" BASE ", 'runs': [{'architecture.width': 4}, {'architecture.width': "
+        "16}, {'architecture.width': 8, 'epochs': 9}, {'architecture.width': 8}]}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "order.json", "--jobs", "1"), 0);
+    wa_tested_expect_part(tested->errors, "[1/4] width-8-epochs-9: done");
+    wa_tested_expect_part(tested->errors, "[2/4] width-16-epochs-1: done");
+    wa_tested_expect_part(tested->errors, "[3/4] width-8-epochs-1: done");
+    wa_tested_expect_part(tested->errors, "[4/4] width-4-epochs-1: done");
 }
 
 static void test_interrupt_lock_and_resume(void **state)
@@ -236,8 +310,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_lists_of_the_published_experiments),
         TEST(test_four_runs_two_at_once),
+        TEST(test_a_run_that_was_removed_runs_again),
         TEST(test_odd_and_damaged_directories),
         TEST(test_failed_and_diverged_runs_are_recorded),
+        TEST(test_without_any_data),
+        TEST(test_a_killed_run_is_recorded),
+        TEST(test_the_longest_run_is_first),
         TEST(test_interrupt_lock_and_resume),
         TEST(test_exclusive),
         TEST(test_bad_usage),

@@ -204,6 +204,7 @@ static void test_folder_for_file(void **state)
     expect_bad(folder, "data_batch_2.bin", WA_E_DATA, "no regular file", "expected a data file");
 }
 
+/* Nobody writes into it: to wait would be for ever. */
 static void test_pipe_for_file(void **state)
 {
     struct wa_data_folder *folder = *state;
