@@ -224,25 +224,31 @@ wa_status wa_config_read_set(const char *set, struct wa_config_change *ret_chang
     return status == WA_OK ? read_set_value(strchr(set, '=') + 1, &ret_change->value, err) : status;
 }
 
+wa_status wa_config_put_change(const struct wa_config_change *change, struct json_object *root,
+                               struct wa_error *err)
+{
+    struct json_object *value = NULL;
+    /* a copy: completing the config with defaults changes objects */
+    if (change->value && json_object_deep_copy(change->value, &value, NULL) != 0) {
+        return out_of_memory(err);
+    }
+    wa_status status = put_at_path(change, root, value, err);
+    if (status != WA_OK) {
+        json_object_put(value);
+    }
+    return status;
+}
+
 static wa_status apply_changes(struct wa_config *config, const struct wa_config_change *changes,
                                size_t count, struct wa_error *err)
 {
     config->overrides = count > 0 ? calloc(count, sizeof *config->overrides) : NULL;
     wa_status status = config->overrides || count == 0 ? WA_OK : out_of_memory(err);
     for (size_t i = 0; i < count && status == WA_OK; i++) {
-        struct json_object *value = NULL;
         config->overrides[i] = changes[i];
         config->overrides[i].value = NULL;
-        /* a copy: completing the config with defaults changes objects */
-        if (changes[i].value && json_object_deep_copy(changes[i].value, &value, NULL) != 0) {
-            return out_of_memory(err);
-        }
-        status = put_at_path(&config->overrides[i], config->root, value, err);
-        if (status == WA_OK) {
-            config->override_count++;
-        } else {
-            json_object_put(value);
-        }
+        status = wa_config_put_change(&changes[i], config->root, err);
+        config->override_count += status == WA_OK ? 1 : 0;
     }
     return status;
 }

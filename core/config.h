@@ -62,6 +62,11 @@ WA_MUST_CHECK wa_status wa_config_from_changes(const char *file, const char *tex
 WA_MUST_CHECK wa_status wa_config_read_set(const char *set, struct wa_config_change *ret_change,
                                            struct wa_error *err);
 
+/* Puts a copy of a change's value where its path leads in `root`, an object; members that are missing
+ * are made, an index may append one element. */
+WA_MUST_CHECK wa_status wa_config_put_change(const struct wa_config_change *change,
+                                             struct json_object *root, struct wa_error *err);
+
 /* JSON text that is equal for equal values, see wa_config_canonical; the caller frees it, NULL when
  * out of memory. */
 char *wa_config_canonical_value(struct json_object *value);

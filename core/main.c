@@ -46,7 +46,7 @@ static const int sweep_options[] = {OPTION_SET, OPTION_DEVICES, OPTION_JOBS, OPT
 static const int bench_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_STEPS, OPTION_OPERATIONS,
                                     OPTION_WITHOUT_BATCH_NORM, OPTION_PROFILE, OPTION_JSON, 0};
 static const int tune_options[] = {OPTION_SET, OPTION_DEVICE, OPTION_THOROUGH, OPTION_JSON, 0};
-static const int score_options[] = {OPTION_OUT, 0};
+static const int score_options[] = {OPTION_SET, OPTION_OUT, OPTION_RESUME, OPTION_QUIET, 0};
 static const int data_options[] = {OPTION_DIR, 0};
 static const int list_options[] = {OPTION_JSON, 0};
 
@@ -94,11 +94,16 @@ static const struct command commands[] = {
      "  --json            print one JSON object\n"
      "Runs use what was found where their config says \"kernels\": {\"tuning\": \"auto\"}.\n",
      0, SIZE_MAX, tune_options, wa_command_tune},
-    {"score", "CONFIG|RUN... [--out DIR]", "alignment scores of runs with \"alignment_pair\"",
+    {"score", "CONFIG|RUN... [--set path=value]... [--out DIR] [--resume] [--quiet]",
+     "alignment scores of runs with \"alignment_pair\"",
      "  CONFIG            {\"sweep\": a sweep's config or directory, \"epochs\": 150 or \"all\",\n"
      "                    \"estimator\": \"exact\" or \"noise\", \"control\": true, \"where\": {..}}\n"
      "  RUN               a run directory: all its checkpoints, exact\n"
-     "  --out DIR         where scores.jsonl goes (default: into the run's or the sweep's directory)\n",
+     "  --set path=value  change a value of the configs, or epochs, estimator or control of a RUN,\n"
+     "                    e.g. --set estimator=exact\n"
+     "  --out DIR         where scores.jsonl goes (default: into the run's or the sweep's directory)\n"
+     "  --resume          go on after the scores that were found before it was interrupted\n"
+     "  --quiet           no progress\n",
      1, SIZE_MAX, score_options, wa_command_score},
     {"data", "list | get NAME [--dir DIR]", "fetch data sets from their official addresses",
      "  list              name the data sets, and say which are there\n"

@@ -6,8 +6,6 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { BAR_CELLS = 24 };
-
 double wa_progress_now(void)
 {
     struct timespec t;
@@ -22,7 +20,7 @@ void wa_progress_start(struct wa_progress_bar *bar, uint64_t first_step)
     bar->start_seconds = wa_progress_now();
 }
 
-static void write_duration(char *text, size_t size, double seconds)
+void wa_progress_duration(char *text, size_t size, double seconds)
 {
     unsigned long s = seconds > 0 ? (unsigned long)(seconds + 0.5) : 0;
     if (s >= 3600) {
@@ -32,6 +30,14 @@ static void write_duration(char *text, size_t size, double seconds)
     } else {
         (void)snprintf(text, size, "%lu s", s);
     }
+}
+
+void wa_progress_cells(double share, char ret_cells[WA_PROGRESS_CELLS + 1])
+{
+    for (int i = 0; i < WA_PROGRESS_CELLS; i++) {
+        ret_cells[i] = i + 1 <= share * WA_PROGRESS_CELLS ? '#' : '.';
+    }
+    ret_cells[WA_PROGRESS_CELLS] = '\0';
 }
 
 /* "  accuracy 83.1 %", or nothing where it is NaN. */
@@ -54,7 +60,7 @@ static void write_rate(const struct wa_progress_bar *bar, uint64_t step, char *t
     }
     char left[32];
     uint64_t rest = bar->total_steps > step ? bar->total_steps - step : 0;
-    write_duration(left, sizeof left, seconds / (double)steps * (double)rest);
+    wa_progress_duration(left, sizeof left, seconds / (double)steps * (double)rest);
     (void)snprintf(text, size, "%.0f %s/s, %s left",
                    (double)steps * (double)bar->batch / seconds, bar->items, left);
 }
@@ -67,13 +73,9 @@ void wa_progress_step(struct wa_progress_bar *bar, uint64_t epoch, uint64_t step
         return;
     }
     bar->shown_seconds = now;
-    char cells[BAR_CELLS + 1];
-    uint64_t full =
-        bar->steps_per_epoch ? step_in_epoch * BAR_CELLS / bar->steps_per_epoch : BAR_CELLS;
-    for (uint64_t i = 0; i < BAR_CELLS; i++) {
-        cells[i] = i < full ? '#' : '.';
-    }
-    cells[BAR_CELLS] = '\0';
+    char cells[WA_PROGRESS_CELLS + 1];
+    wa_progress_cells(
+        bar->steps_per_epoch ? (double)step_in_epoch / (double)bar->steps_per_epoch : 1, cells);
     char rate[96];
     char share[48];
     write_rate(bar, step, rate, sizeof rate);

@@ -3,6 +3,7 @@
 #define WALIGN_CORE_PROGRESS_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 struct wa_progress_bar {
@@ -28,5 +29,10 @@ void wa_progress_epoch(struct wa_progress_bar *bar, uint64_t epoch, uint64_t ste
 
 /* Leaves the terminal's line clean. */
 void wa_progress_end(struct wa_progress_bar *bar);
+
+/* For other bars: "2 h 05 min"; and a bar of cells for a share from 0 to 1. */
+enum { WA_PROGRESS_CELLS = 24 };
+void wa_progress_duration(char *text, size_t size, double seconds);
+void wa_progress_cells(double share, char ret_cells[WA_PROGRESS_CELLS + 1]);
 
 #endif

@@ -27,6 +27,35 @@ struct wa_score_axis wa_score_axis_make(const struct wa_score_operator *layer, i
     return axis;
 }
 
+bool wa_score_is_stopped(const struct wa_score_watch *watch)
+{
+    return watch && watch->stop && *watch->stop;
+}
+
+wa_status wa_score_step(const struct wa_score_watch *watch, double share)
+{
+    if (wa_score_is_stopped(watch)) {
+        return WA_E_INTERRUPTED;
+    }
+    if (watch && watch->step) {
+        watch->step(watch->context, share);
+    }
+    return WA_OK;
+}
+
+/* Pairs of taps that meet at some offset: along one axis those whose distance the stride divides. */
+double wa_score_exact_operations(const struct wa_score_operator *layer)
+{
+    double pairs = 0;
+    for (int t = 0; t < layer->kernel; t++) {
+        for (int u = 0; u < layer->kernel; u++) {
+            pairs += (t - u) % layer->stride == 0 ? 1 : 0;
+        }
+    }
+    double outputs = layer->outputs;
+    return 4 * pairs * pairs * outputs * outputs * layer->inputs;
+}
+
 static bool is_inside(const struct wa_score_axis *axis, int place, int tap)
 {
     int input = place * axis->stride + tap - axis->before;
@@ -52,7 +81,8 @@ struct product {
     const double *a;            /* [tap][tile][TILE][input] */
     const double *b;            /* [tap][tile][input][TILE] */
     bool is_symmetric;          /* A is B: opposite offsets give the same */
-    double *sums;               /* [job] */
+    const struct wa_score_watch *watch;
+    double *sums; /* [job] */
 };
 
 /* c = a b^T for TILE outputs each. */
@@ -151,7 +181,7 @@ static bool sum_rows(void *context, size_t job)
     bool is_done = g && taps;
     int reach = (p->layer->kernel - 1) / p->layer->stride;
     double sum = 0;
-    for (int r = -reach; r <= reach && is_done; r++) {
+    for (int r = -reach; r <= reach && is_done && !wa_score_is_stopped(p->watch); r++) {
         for (int c = -reach; c <= reach; c++) {
             bool is_half = r > 0 || (r == 0 && c > 0);
             bool is_centre = r == 0 && c == 0;
@@ -184,7 +214,8 @@ static double *arrange(const struct product *p, const double *weights, bool by_i
 }
 
 static wa_status squared_norm(const struct wa_score_operator *layer, const double *a,
-                              const double *b, double *ret_sum, struct wa_error *err)
+                              const double *b, const struct wa_score_watch *watch, double *ret_sum,
+                              struct wa_error *err)
 {
     struct product p = {.layer = layer,
                         .rows = wa_score_axis_make(layer, layer->rows),
@@ -192,7 +223,8 @@ static wa_status squared_norm(const struct wa_score_operator *layer, const doubl
                         .inputs = (size_t)layer->inputs,
                         .taps = (size_t)layer->kernel * (size_t)layer->kernel,
                         .tiles = ((size_t)layer->outputs + TILE - 1) / TILE,
-                        .is_symmetric = a == b};
+                        .is_symmetric = a == b,
+                        .watch = watch};
     size_t jobs = (p.tiles * TILE + BLOCK_ROWS - 1) / BLOCK_ROWS;
     double *rows = arrange(&p, a, false);
     double *columns = arrange(&p, b, true);
@@ -213,21 +245,25 @@ static wa_status squared_norm(const struct wa_score_operator *layer, const doubl
 }
 
 wa_status wa_score_exact(const struct wa_score_operator *layer, const double *d, const double *e,
-                         double *ret_score, struct wa_error *err)
+                         const struct wa_score_watch *watch, double *ret_score,
+                         struct wa_error *err)
 {
-    double de = 0;
-    double dd = 0;
-    double ee = 0;
-    wa_status status = squared_norm(layer, d, e, &de, err);
-    if (status == WA_OK) {
-        status = squared_norm(layer, d, d, &dd, err);
+    /* and what share of the work is done then */
+    const struct {
+        const double *a, *b;
+        double share;
+    } products[] = {{d, e, 0.5}, {d, d, 0.75}, {e, e, 1}};
+    double sums[3] = {0};
+    for (size_t i = 0; i < 3; i++) {
+        wa_status status = squared_norm(layer, products[i].a, products[i].b, watch, &sums[i], err);
+        if (status == WA_OK) {
+            status = wa_score_step(watch, products[i].share);
+        }
+        if (status != WA_OK) {
+            return status;
+        }
     }
-    if (status == WA_OK) {
-        status = squared_norm(layer, e, e, &ee, err);
-    }
-    if (status == WA_OK) {
-        double norms = sqrt(dd) * sqrt(ee);
-        *ret_score = norms > 0 ? de / norms : (double)NAN;
-    }
-    return status;
+    double norms = sqrt(sums[1]) * sqrt(sums[2]);
+    *ret_score = norms > 0 ? sums[0] / norms : (double)NAN;
+    return WA_OK;
 }

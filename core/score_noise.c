@@ -5,6 +5,8 @@
 #include <string.h>
 
 #include "parallel.h"
+#include "processors.h"
+#include "progress.h"
 #include "rng.h"
 #include "score.h"
 
@@ -23,6 +25,7 @@ struct estimate {
     struct wa_score_axis rows, columns;
     size_t item_floats, output_floats;
     struct kernels kernels[2];
+    const struct wa_score_watch *watch;
     float *items; /* [BATCH][row][column][input] */
     double sums[BATCH][SUMS];
 };
@@ -69,6 +72,9 @@ static void convolve(const struct estimate *s, const float *weights, bool is_for
 static bool run_item(void *context, size_t item)
 {
     struct estimate *s = context;
+    if (wa_score_is_stopped(s->watch)) {
+        return true;
+    }
     float *u = malloc((2 * s->item_floats + s->output_floats) * sizeof *u);
     if (!u) {
         return false;
@@ -145,24 +151,57 @@ static void add_batch(const struct estimate *s, double totals[3])
     }
 }
 
-wa_status wa_score_noise(const struct wa_score_operator *layer, const double *d, const double *e,
-                         uint32_t seed, double *ret_score, struct wa_error *err)
+/* Two operators, forward and back, for each item. */
+double wa_score_noise_operations(const struct wa_score_operator *layer)
+{
+    double places = (double)wa_score_axis_make(layer, layer->rows).outputs *
+                    wa_score_axis_make(layer, layer->columns).outputs;
+    return 2.0 * 4 * BATCHES * BATCH * (double)wa_score_operator_size(layer) * places;
+}
+
+static wa_status create(const struct wa_score_operator *layer, const double *d, const double *e,
+                        struct estimate **ret_estimate, struct wa_error *err)
 {
     struct estimate *s = calloc(1, sizeof *s);
-    struct wa_rng *rng = malloc(sizeof *rng);
-    wa_status status = s && rng ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
-    if (status == WA_OK) {
-        s->layer = layer;
-        s->rows = wa_score_axis_make(layer, layer->rows);
-        s->columns = wa_score_axis_make(layer, layer->columns);
-        s->item_floats = (size_t)layer->rows * (size_t)layer->columns * (size_t)layer->inputs;
-        s->output_floats =
-            (size_t)s->rows.outputs * (size_t)s->columns.outputs * (size_t)layer->outputs;
-        s->items = malloc(BATCH * s->item_floats * sizeof *s->items);
-        wa_rng_seed(rng, seed);
-        if (!s->items || !arrange(layer, d, &s->kernels[0]) || !arrange(layer, e, &s->kernels[1])) {
-            status = wa_fail(err, WA_E_MEMORY, "out of memory");
+    if (!s) {
+        return wa_fail(err, WA_E_MEMORY, "out of memory");
+    }
+    *ret_estimate = s;
+    s->layer = layer;
+    s->rows = wa_score_axis_make(layer, layer->rows);
+    s->columns = wa_score_axis_make(layer, layer->columns);
+    s->item_floats = (size_t)layer->rows * (size_t)layer->columns * (size_t)layer->inputs;
+    s->output_floats =
+        (size_t)s->rows.outputs * (size_t)s->columns.outputs * (size_t)layer->outputs;
+    s->items = calloc(BATCH * s->item_floats, sizeof *s->items);
+    return s->items && arrange(layer, d, &s->kernels[0]) && arrange(layer, e, &s->kernels[1])
+               ? WA_OK
+               : wa_fail(err, WA_E_MEMORY, "out of memory");
+}
+
+static void destroy(struct estimate *s)
+{
+    if (s) {
+        for (int k = 0; k < 2; k++) {
+            free(s->kernels[k].forward);
+            free(s->kernels[k].backward);
         }
+        free(s->items);
+        free(s);
+    }
+}
+
+wa_status wa_score_noise(const struct wa_score_operator *layer, const double *d, const double *e,
+                         uint32_t seed, const struct wa_score_watch *watch, double *ret_score,
+                         struct wa_error *err)
+{
+    struct estimate *s = NULL;
+    struct wa_rng *rng = malloc(sizeof *rng);
+    wa_status status =
+        rng ? create(layer, d, e, &s, err) : wa_fail(err, WA_E_MEMORY, "out of memory");
+    if (status == WA_OK) {
+        s->watch = watch;
+        wa_rng_seed(rng, seed);
     }
     double totals[3] = {0};
     for (int batch = 0; batch < BATCHES && status == WA_OK; batch++) {
@@ -170,20 +209,36 @@ wa_status wa_score_noise(const struct wa_score_operator *layer, const double *d,
             s->items[i] = (float)wa_rng_normal(rng);
         }
         status = wa_parallel_run(run_item, s, BATCH, err);
+        if (status == WA_OK) {
+            status = wa_score_step(watch, (batch + 1.0) / BATCHES);
+        }
         add_batch(s, totals);
     }
     if (status == WA_OK) {
         double norms = sqrt(totals[0]) * sqrt(totals[2]);
         *ret_score = norms > 0 ? totals[1] / norms : (double)NAN;
     }
-    for (int k = 0; s && k < 2; k++) {
-        free(s->kernels[k].forward);
-        free(s->kernels[k].backward);
-    }
-    if (s) {
-        free(s->items);
-    }
-    free(s);
+    destroy(s);
     free(rng);
+    return status;
+}
+
+wa_status wa_score_noise_time(const struct wa_score_operator *layer, double *ret_seconds,
+                              struct wa_error *err)
+{
+    struct estimate *s = NULL;
+    double *weights = calloc(wa_score_operator_size(layer), sizeof *weights);
+    wa_status status = weights ? create(layer, weights, weights, &s, err)
+                               : wa_fail(err, WA_E_MEMORY, "out of memory");
+    size_t items = wa_processors_threads(BATCH);
+    double start = wa_progress_now();
+    if (status == WA_OK) {
+        status = wa_parallel_run(run_item, s, items, err);
+    }
+    if (status == WA_OK) {
+        *ret_seconds = (wa_progress_now() - start) * BATCHES * BATCH / (double)items;
+    }
+    destroy(s);
+    free(weights);
     return status;
 }

@@ -412,7 +412,7 @@ static double control_of(const struct shuffled_layer *layer, const struct wa_saf
     }
     double score = 0;
     struct wa_error err = {0};
-    assert_int_equal(wa_score_exact(&layer->shape, d, e, &score, &err), WA_OK);
+    assert_int_equal(wa_score_exact(&layer->shape, d, e, NULL, &score, &err), WA_OK);
     return score;
 }
 

@@ -69,7 +69,7 @@ static double exact(const struct pair *pair)
 {
     double score = 0;
     struct wa_error err = {0};
-    assert_int_equal(wa_score_exact(&pair->layer, pair->d, pair->e, &score, &err), WA_OK);
+    assert_int_equal(wa_score_exact(&pair->layer, pair->d, pair->e, NULL, &score, &err), WA_OK);
     return score;
 }
 
@@ -77,7 +77,7 @@ static double noise(const struct pair *pair)
 {
     double score = 0;
     struct wa_error err = {0};
-    assert_int_equal(wa_score_noise(&pair->layer, pair->d, pair->e, 99, &score, &err), WA_OK);
+    assert_int_equal(wa_score_noise(&pair->layer, pair->d, pair->e, 99, NULL, &score, &err), WA_OK);
     return score;
 }
 
