@@ -19,19 +19,14 @@ struct preparation {
     struct wa_error *err;
 };
 
-/* Checks a run's options against its plugins. For a mere list a plugin may be missing. */
+/* Checks a run's options against its plugins. A mere list needs none: of a kind of which no plugin is
+ * there, any id is taken. */
 static wa_status check_run(struct preparation *p, struct wa_setup *setup)
 {
     for (int s = 0; s < WA_SECTION_COUNT; s++) {
-        char path[64];
-        const struct wa_plugin_record *ignored = NULL;
-        struct wa_error reason = {0};
-        (void)snprintf(path, sizeof path, "%s.plugin", wa_setup_section_name((enum wa_section)s));
-        const char *id = wa_config_get_string(setup->config, path);
-        bool is_missing =
-            id && wa_registry_find(p->registry, wa_setup_section_kind((enum wa_section)s), id,
-                                   &ignored, &reason) != WA_OK;
-        if (is_missing && p->line->list) {
+        wa_kind kind = wa_setup_section_kind((enum wa_section)s);
+        const uint64_t any_role = 0;
+        if (p->line->list && !wa_registry_find_role(p->registry, kind, any_role)) {
             continue;
         }
         wa_status status = wa_setup_find_plugin(setup, (enum wa_section)s, p->err);

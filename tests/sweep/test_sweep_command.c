@@ -90,6 +90,18 @@ static void test_lists_of_the_published_experiments(void **state)
     }
 }
 
+/* A list needs neither data nor a device, nor plugins; but where plugins are there, ids are theirs. */
+static void test_list_of_unknown_plugins(void **state)
+{
+    struct wa_tested_program *tested = *state;
+    wa_tested_write_json(tested, "slip.json",
+                         "{" BASE ", 'grid': {'rule.plugin': ['backprop', 'align-zreo']}}");
+    assert_int_equal(WA_TESTED_RUN(tested, "sweep", "slip.json", "--list"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "slip.json:", "no rule has the id 'align-zreo'",
+                           "did you mean 'align-zero'?");
+    assert_string_equal(tested->output, "");
+}
+
 static void test_four_runs_two_at_once(void **state)
 {
     struct wa_tested_program *tested = *state;
@@ -309,6 +321,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(function, wa_tested_set_up, wa_tested_tear_down)
     const struct CMUnitTest tests[] = {
         TEST(test_lists_of_the_published_experiments),
+        TEST(test_list_of_unknown_plugins),
         TEST(test_four_runs_two_at_once),
         TEST(test_a_run_that_was_removed_runs_again),
         TEST(test_odd_and_damaged_directories),
