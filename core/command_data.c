@@ -62,15 +62,31 @@ static char *place_of(const wa_download *download, const char *folder)
     return wa_file_join(folder, download->unpacks_to ? download->unpacks_to : file_name(download));
 }
 
-static bool is_there(const wa_dataset_ops *ops, const char *folder)
+/* What a run takes in place of a download, where that is there; else NULL. The caller frees it. */
+static char *find_substitute(const wa_dataset_ops *ops, uint32_t index, const char *folder)
 {
-    bool all = ops->download_count > 0;
-    for (uint32_t i = 0; i < ops->download_count && all; i++) {
-        char *path = place_of(&ops->downloads[i], folder);
-        all = path && wa_file_exists(path);
+    size_t end = offsetof(wa_dataset_ops, download_substitutes) + sizeof ops->download_substitutes;
+    bool has_any = ops->struct_size >= end && ops->download_substitutes;
+    const char *name = has_any ? ops->download_substitutes[index] : NULL;
+    char *path = name ? wa_file_join(folder, name) : NULL;
+    if (path && !wa_file_exists(path)) {
         free(path);
+        path = NULL;
     }
-    return all;
+    return path;
+}
+
+static uint32_t count_there(const wa_dataset_ops *ops, const char *folder)
+{
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < ops->download_count; i++) {
+        char *place = place_of(&ops->downloads[i], folder);
+        char *substitute = find_substitute(ops, i, folder);
+        count += (place && wa_file_exists(place)) || substitute ? 1 : 0;
+        free(place);
+        free(substitute);
+    }
+    return count;
 }
 
 /* ---- list ----------------------------------------------------------------------------------- */
@@ -81,8 +97,12 @@ static void print_files(const wa_dataset_ops *ops, const char *id, const char *f
     for (uint32_t d = 0; d < ops->download_count; d++) {
         bytes += (double)ops->downloads[d].size_bytes;
     }
-    (void)printf("%-16s %7.1f MB  %s%s\n", id, bytes / 1e6,
-                 is_there(ops, folder) ? "there: " : "not there: ", folder);
+    uint32_t there = count_there(ops, folder);
+    (void)printf("%-16s %7.1f MB  %s: %s\n", id, bytes / 1e6,
+                 there == ops->download_count ? "there"
+                 : there > 0                  ? "there in part"
+                                              : "not there",
+                 folder);
 }
 
 /* Names the folder that a run would take; where there is none, the first. */
@@ -204,9 +224,11 @@ static wa_status fetch_file(const wa_download *download, const struct wa_downloa
     return status;
 }
 
-static wa_status get_file(const wa_download *download, const char *id, const char *folder,
-                          struct wa_error *err)
+static wa_status get_file(const wa_dataset_ops *ops, uint32_t index, const char *id,
+                          const char *folder, struct wa_error *err)
 {
+    const wa_download *download = &ops->downloads[index];
+    char *substitute = find_substitute(ops, index, folder);
     char *place = place_of(download, folder);
     char *path = wa_file_join(folder, file_name(download));
     char *address = address_of(download, id);
@@ -217,6 +239,8 @@ static wa_status get_file(const wa_download *download, const char *id, const cha
         if (status == WA_OK) {
             (void)fprintf(stderr, "%s is there\n", place);
         }
+    } else if (status == WA_OK && substitute) {
+        (void)fprintf(stderr, "%s is there\n", substitute);
     } else if (status == WA_OK) {
         const struct wa_download_request request = {.address = address,
                                                     .path = path,
@@ -224,6 +248,7 @@ static wa_status get_file(const wa_download *download, const char *id, const cha
                                                     .sha256 = download->sha256};
         status = fetch_file(download, &request, folder, place, err);
     }
+    free(substitute);
     free(place);
     free(path);
     free(address);
@@ -253,7 +278,7 @@ static wa_status get(const struct wa_registry *registry, const char *id, const c
         status = out_of_memory(err);
     }
     for (uint32_t i = 0; i < ops->download_count && status == WA_OK; i++) {
-        status = get_file(&ops->downloads[i], id, folder, err);
+        status = get_file(ops, i, id, folder, err);
     }
     if (status == WA_OK) {
         (void)printf("%s\n", folder);

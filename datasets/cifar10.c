@@ -216,6 +216,9 @@ static const wa_download downloads[] = {
      .unpacks_to = "cifar-10-batches-bin"},
 };
 
+/* The files may lie in the folder itself. */
+static const char *const substitutes[] = {"data_batch_1.bin"};
+
 static const wa_dataset_ops ops = {
     .struct_size = sizeof ops,
     .default_validation = 5000,
@@ -224,6 +227,7 @@ static const wa_dataset_ops ops = {
     .read = wa_files_read_item,
     .downloads = downloads,
     .download_count = sizeof downloads / sizeof *downloads,
+    .download_substitutes = substitutes,
 };
 
 static const wa_plugin cifar10 = {

@@ -496,11 +496,15 @@ static const wa_download fashion_mnist_downloads[] = {
              "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5"),
 };
 
+/* Of each set's downloads, which have the same names in the same order. */
+static const char *const unpacked[] = {"train-images-idx3-ubyte", "train-labels-idx1-ubyte",
+                                       "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"};
+
 #define IDX_OPS(files)                                                                             \
     {                                                                                              \
         .struct_size = sizeof(wa_dataset_ops), .default_validation = 5000, .open = idx_open,       \
         .close = wa_files_close_set, .read = wa_files_read_item, .downloads = (files),             \
-        .download_count = sizeof(files) / sizeof *(files)                                          \
+        .download_count = sizeof(files) / sizeof *(files), .download_substitutes = unpacked        \
     }
 
 static const wa_dataset_ops mnist_ops = IDX_OPS(mnist_downloads);

@@ -25,6 +25,8 @@ static wa_status fixture_read(void *self, const wa_read *read)
     abort();
 }
 
+static const char *const substitutes[] = {"substitute"};
+
 #define DATASET(name, plugin_id, file, bytes, hash, made)                                          \
     static const wa_download name##_download = {.struct_size = sizeof(wa_download),                \
                                                 .address = "http://nowhere.invalid/" file,         \
@@ -36,7 +38,8 @@ static wa_status fixture_read(void *self, const wa_read *read)
                                               .close = fixture_close,                              \
                                               .read = fixture_read,                                \
                                               .downloads = &name##_download,                       \
-                                              .download_count = 1};                                \
+                                              .download_count = 1,                                 \
+                                              .download_substitutes = substitutes};                \
     static const wa_plugin name = {.struct_size = sizeof(wa_plugin),                               \
                                    .kind = WA_KIND_DATASET,                                        \
                                    .id = (plugin_id),                                              \
@@ -71,6 +74,6 @@ static const wa_plugin by_hand = {.struct_size = sizeof(wa_plugin),
                                   .reference = "",
                                   .dataset = &by_hand_ops};
 
-static const wa_plugin *const plugins[] = {&plain,    &good,   &outside, &absolute,
-                                           &linked,   &empty,  &by_hand};
+static const wa_plugin *const plugins[] = {&plain,  &good,  &outside, &absolute,
+                                           &linked, &empty, &by_hand};
 WA_PLUGIN_ENTRY(plugins, 7)

@@ -198,6 +198,42 @@ static void test_places(void **state)
     WA_TESTED_EXPECT_ERROR(served->tested, "HOME", "--dir");
 }
 
+/* Data in another form that a run takes are there, and not fetched. */
+static void test_substitutes(void **state)
+{
+    struct served *served = *state;
+    struct wa_tested_program *tested = served->tested;
+    assert_true(wa_data_folder_make(&tested->folder, "got"));
+    wa_tested_write(tested, "got/substitute", "mine", 4);
+    assert_int_equal(get(served, "nothing", "test-good"), 0);
+    wa_tested_expect_part(tested->errors, "got/substitute is there");
+    assert_true(wa_data_folder_make(&tested->folder, "data"));
+    tested->environment[2] = "WALIGN_DATA=data";
+    static const struct {
+        const char *id, *files[4], *text;
+    } cases[] = {
+        {"cifar10", {"data_batch_1.bin"}, "MB  there: data/cifar10\n"},
+        {"mnist",
+         {"train-images-idx3-ubyte", "train-labels-idx1-ubyte.gz", "t10k-images-idx3-ubyte",
+          "t10k-labels-idx1-ubyte"},
+         "MB  there: data/mnist\n"},
+        {"kmnist",
+         {"train-images-idx3-ubyte", "train-labels-idx1-ubyte"},
+         "MB  there in part: data/kmnist\n"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        char name[64];
+        (void)snprintf(name, sizeof name, "data/%s", cases[i].id);
+        assert_true(wa_data_folder_make(&tested->folder, name));
+        for (size_t f = 0; f < 4 && cases[i].files[f]; f++) {
+            (void)snprintf(name, sizeof name, "data/%s/%s", cases[i].id, cases[i].files[f]);
+            wa_tested_write(tested, name, "mine", 4);
+        }
+        assert_int_equal(WA_TESTED_RUN(tested, "data", "list"), 0);
+        wa_tested_expect_part(tested->output, cases[i].text);
+    }
+}
+
 /* A download that broke off hides no data that are there. */
 static void test_an_unfinished_download_hides_nothing(void **state)
 {
@@ -256,6 +292,7 @@ int main(void)
         TEST(test_an_archive_of_the_users),
         TEST(test_hostile_archives),
         TEST(test_places),
+        TEST(test_substitutes),
         TEST(test_an_unfinished_download_hides_nothing),
         TEST(test_list_and_bad_usage),
     };

@@ -13,7 +13,7 @@
 
 #include "walign/plugin.h"
 
-_Static_assert(WA_ABI_MAJOR == 1 && WA_ABI_MINOR == 0, "the layout below is that of ABI 1.0");
+_Static_assert(WA_ABI_MAJOR == 1 && WA_ABI_MINOR == 1, "the layout below is that of ABI 1.1");
 
 #define SAME(what, value) _Static_assert((what) == (value), #what " is part of the ABI")
 
@@ -235,7 +235,7 @@ AT(wa_download, address, 8);
 AT(wa_download, size_bytes, 16);
 AT(wa_download, sha256, 24);
 AT(wa_download, unpacks_to, 32);
-SIZE(wa_dataset_ops, 64);
+SIZE(wa_dataset_ops, 72);
 AT(wa_dataset_ops, struct_size, 0);
 AT(wa_dataset_ops, default_validation, 8);
 AT(wa_dataset_ops, open, 16);
@@ -244,6 +244,7 @@ AT(wa_dataset_ops, read, 32);
 AT(wa_dataset_ops, downloads, 40);
 AT(wa_dataset_ops, download_count, 48);
 AT(wa_dataset_ops, how_to_get, 56);
+AT(wa_dataset_ops, download_substitutes, 64);
 
 SIZE(wa_update, 48);
 AT(wa_update, struct_size, 0);

@@ -28,7 +28,7 @@ extern "C" {
 #endif
 
 #define WA_ABI_MAJOR 1u
-#define WA_ABI_MINOR 0u
+#define WA_ABI_MINOR 1u
 
 #if defined(__GNUC__)
 #define WA_MUST_CHECK __attribute__((warn_unused_result))
@@ -379,6 +379,9 @@ typedef struct wa_dataset_ops {
     const wa_download *downloads;
     uint32_t download_count;
     const char *how_to_get; /* for people, where the data cannot be fetched freely */
+    /* For each download the name of a file that open takes in its place, within the data folder, or NULL:
+     * what is unpacked already, or lies elsewhere. NULL: there are none. */
+    const char *const *download_substitutes;
 } wa_dataset_ops;
 
 /* ---- Optimizers ----------------------------------------------------------------------------- */
