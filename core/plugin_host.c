@@ -456,6 +456,19 @@ size_t wa_data_places_choose(const struct wa_data_places *places)
     return unfinished;
 }
 
+/* What follows "`walign data get <id>"; NULL where that can do nothing. */
+static const char *way_to_get(const wa_plugin *plugin)
+{
+    const wa_dataset_ops *ops = plugin->kind == WA_KIND_DATASET ? plugin->dataset : NULL;
+    size_t end = offsetof(wa_dataset_ops, how_to_get) + sizeof ops->how_to_get;
+    if (!ops || ops->struct_size < end) {
+        return NULL;
+    }
+    return ops->download_count > 0 ? "` fetches them; or "
+           : ops->how_to_get       ? "` says how to get them; or "
+                                   : NULL;
+}
+
 static wa_status fail_no_place(struct wa_plugin_host *self, const struct wa_data_places *places)
 {
     const wa_plugin *plugin = &self->record->plugin;
@@ -467,11 +480,13 @@ static wa_status fail_no_place(struct wa_plugin_host *self, const struct wa_data
         length += added > 0 ? (size_t)added : 0;
     }
     const char *data = getenv("WALIGN_DATA");
+    const char *way = way_to_get(plugin);
     return wa_fail(
         self->err, WA_E_DATA,
-        "%s '%s': no folder with its files: none of %s exists%s; put the files into one of "
+        "%s '%s': no folder with its files: none of %s exists%s; %s%s%sput the files into one of "
         "them or name their folder with the option \"dir\" (--set dataset.dir=FOLDER)",
-        kind_name(self), plugin->id, list, data && data[0] ? "" : ", and WALIGN_DATA is not set");
+        kind_name(self), plugin->id, list, data && data[0] ? "" : ", and WALIGN_DATA is not set",
+        way ? "`walign data get " : "", way ? plugin->id : "", way ? way : "");
 }
 
 static wa_status search_places(struct wa_plugin_host *self)

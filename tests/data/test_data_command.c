@@ -234,6 +234,24 @@ static void test_substitutes(void **state)
     }
 }
 
+/* A run whose data are not there says how they can be had. */
+static void test_a_run_without_data(void **state)
+{
+    struct served *served = *state;
+    struct wa_tested_program *tested = served->tested;
+    wa_tested_write_json(tested, "run.json",
+                         "{'dataset': {'plugin': 'kmnist'}, 'architecture': {'plugin': 'cnn'},"
+                         " 'rule': {'plugin': 'backprop'}}");
+    tested->environment[0] = "WALIGN_DATA=nowhere";
+    tested->environment[1] = "XDG_DATA_HOME=/nowhere";
+    assert_int_equal(WA_TESTED_RUN(tested, "train", "run.json"), 2);
+    WA_TESTED_EXPECT_ERROR(tested, "no folder with its files", "`walign data get kmnist` fetches");
+    assert_int_equal(
+        WA_TESTED_RUN(tested, "train", "run.json", "--set", "dataset={\"plugin\":\"imagefolder\"}"),
+        2);
+    WA_TESTED_EXPECT_ERROR(tested, "`walign data get imagefolder` says how to get them");
+}
+
 /* A download that broke off hides no data that are there. */
 static void test_an_unfinished_download_hides_nothing(void **state)
 {
@@ -293,6 +311,7 @@ int main(void)
         TEST(test_hostile_archives),
         TEST(test_places),
         TEST(test_substitutes),
+        TEST(test_a_run_without_data),
         TEST(test_an_unfinished_download_hides_nothing),
         TEST(test_list_and_bad_usage),
     };
