@@ -1,8 +1,10 @@
 /* `walign data`: which data sets there are, and fetching those that may be fetched. What they
  * consist of, plugins declare. */
 #define _XOPEN_SOURCE 700 /* nftw */
+#include <dirent.h>
 #include <errno.h>
 #include <ftw.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,9 @@
 /* Files are fetched from $WALIGN_DATA_MIRROR/<id>/<file name> where it is set: for tests, and for
  * machines without another way out. Checksums hold all the same. */
 #define MIRROR_VARIABLE "WALIGN_DATA_MIRROR"
+
+/* Folders in which a process unpacks have its number behind that. */
+#define UNPACKING ".unpack-"
 
 enum { REMOVE_DESCRIPTORS = 16 };
 
@@ -144,12 +149,42 @@ static int remove_one(const char *path, const struct stat *info, int type, struc
     return remove(path);
 }
 
+static void remove_tree(const char *path)
+{
+    (void)nftw(path, remove_one, REMOVE_DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+}
+
+/* Of a process that is no more. */
+static int is_left_over(const struct dirent *entry)
+{
+    long pid = 0;
+    int end = 0;
+    return sscanf(entry->d_name, UNPACKING "%ld%n", &pid, &end) == 1 && end > 0 &&
+           entry->d_name[end] == '\0' && pid > 0 && kill((pid_t)pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Removes what was unpacked half when it was killed. */
+static void remove_left_over(const char *folder)
+{
+    struct dirent **entries = NULL;
+    int count = scandir(folder, &entries, is_left_over, NULL);
+    for (int i = 0; i < count; i++) {
+        char *path = wa_file_join(folder, entries[i]->d_name);
+        if (path) {
+            remove_tree(path);
+        }
+        free(path);
+        free(entries[i]);
+    }
+    free(entries);
+}
+
 /* Unpacks beside the data and moves what the archive is for into place, in one step. */
 static wa_status unpack(const wa_download *download, const char *archive, const char *folder,
                         const char *place, struct wa_error *err)
 {
     char name[64];
-    (void)snprintf(name, sizeof name, ".unpack-%ld", (long)getpid());
+    (void)snprintf(name, sizeof name, UNPACKING "%ld", (long)getpid());
     char *work = wa_file_join(folder, name);
     char *made = work ? wa_file_join(work, download->unpacks_to) : NULL;
     wa_status status = made ? wa_files_make_folders(work, 0777, err) : out_of_memory(err);
@@ -163,7 +198,7 @@ static wa_status unpack(const wa_download *download, const char *archive, const 
         status = wa_file_fail(err, WA_E_IO, place, "create", errno);
     }
     if (work) {
-        (void)nftw(work, remove_one, REMOVE_DESCRIPTORS, FTW_DEPTH | FTW_PHYS);
+        remove_tree(work);
     }
     if (status == WA_OK) {
         (void)unlink(archive);
@@ -276,6 +311,9 @@ static wa_status get(const struct wa_registry *registry, const char *id, const c
         status = default_folder(id, &folder, err);
     } else if (!folder) {
         status = out_of_memory(err);
+    }
+    if (status == WA_OK) {
+        remove_left_over(folder);
     }
     for (uint32_t i = 0; i < ops->download_count && status == WA_OK; i++) {
         status = get_file(ops, i, id, folder, err);

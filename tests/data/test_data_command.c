@@ -137,6 +137,32 @@ static void test_an_archive(void **state)
     assert_int_equal(get(served, "nothing", "test-good"), 0);
 }
 
+/* A process that was killed while it unpacked leaves a folder; one that is alive needs it still. */
+static void test_what_was_unpacked_half_goes(void **state)
+{
+    struct served *served = *state;
+    struct wa_tested_program *tested = served->tested;
+    pid_t gone = fork();
+    if (gone == 0) {
+        _exit(0);
+    }
+    assert_int_equal(waitpid(gone, NULL, 0), gone);
+    char left[64];
+    char used[64];
+    char file[96];
+    (void)snprintf(left, sizeof left, "got/.unpack-%ld", (long)gone);
+    (void)snprintf(used, sizeof used, "got/.unpack-%ld", (long)getpid());
+    (void)snprintf(file, sizeof file, "%s/one", left);
+    assert_true(wa_data_folder_make(&tested->folder, "got"));
+    assert_true(wa_data_folder_make(&tested->folder, left));
+    assert_true(wa_data_folder_make(&tested->folder, used));
+    wa_tested_write(tested, file, "half", 4);
+    assert_int_equal(get(served, "plain", "test-good"), 0);
+    assert_false(wa_tested_has(tested, left));
+    assert_true(wa_tested_has(tested, used));
+    assert_int_equal(size_of(served, "got/made/one"), 5);
+}
+
 /* An archive that lies there already is checked like one that is fetched, and stays the user's. */
 static void test_an_archive_of_the_users(void **state)
 {
@@ -307,6 +333,7 @@ int main(void)
         TEST(test_a_server_without_ranges),
         TEST(test_wrong_files_leave_nothing),
         TEST(test_an_archive),
+        TEST(test_what_was_unpacked_half_goes),
         TEST(test_an_archive_of_the_users),
         TEST(test_hostile_archives),
         TEST(test_places),
