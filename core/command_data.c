@@ -233,6 +233,16 @@ static wa_status check_existing(const wa_download *download, const char *path, s
     return status;
 }
 
+/* A folder that cannot be made was a bad choice. */
+static wa_status make_data_folder(const char *folder, struct wa_error *err)
+{
+    wa_status status = wa_files_make_folders(folder, 0777, err);
+    if (status == WA_E_IO) {
+        err->status = status = WA_E_USAGE;
+    }
+    return status;
+}
+
 /* What this build cannot do is said before anything is fetched or made. */
 static wa_status fetch_file(const wa_download *download, const struct wa_download_request *request,
                             const char *folder, const char *place, struct wa_error *err)
@@ -246,7 +256,7 @@ static wa_status fetch_file(const wa_download *download, const struct wa_downloa
         status = check_existing(download, request->path, err);
     }
     if (status == WA_OK) {
-        status = wa_files_make_folders(folder, 0777, err);
+        status = make_data_folder(folder, err);
     }
     if (status == WA_OK && !has_file) {
         (void)fprintf(stderr, "fetching %s (%.1f MB)\n", request->address,

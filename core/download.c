@@ -116,7 +116,8 @@ static wa_status open_part(struct transfer *t)
     struct stat info;
     t->fd = open(t->part_path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0666);
     if (t->fd < 0) {
-        return wa_file_fail(t->err, WA_E_IO, t->part_path, "create", errno);
+        /* a folder that cannot be written to was a bad choice */
+        return wa_file_fail(t->err, WA_E_USAGE, t->part_path, "create", errno);
     }
     if (flock(t->fd, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) {
         return wa_fail(t->err, WA_E_USAGE, "%s: another process is fetching this file",

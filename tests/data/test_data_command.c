@@ -163,6 +163,20 @@ static void test_what_was_unpacked_half_goes(void **state)
     assert_int_equal(size_of(served, "got/made/one"), 5);
 }
 
+static void test_folders_that_cannot_be_written(void **state)
+{
+    struct served *served = *state;
+    struct wa_tested_program *tested = served->tested;
+    static const char *const folders[] = {"port/below", "/proc/nothing", "/proc"};
+    (void)get(served, "plain", "no-such-data"); /* sets the mirror */
+    for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+        assert_int_equal(WA_TESTED_RUN(tested, "data", "get", "test-plain", "--dir", folders[i],
+                                       "--plugin-path", getenv("WALIGN_TEST_PLUGINS")),
+                         2);
+        wa_tested_expect_part(tested->errors, "cannot ");
+    }
+}
+
 /* An archive that lies there already is checked like one that is fetched, and stays the user's. */
 static void test_an_archive_of_the_users(void **state)
 {
@@ -334,6 +348,7 @@ int main(void)
         TEST(test_wrong_files_leave_nothing),
         TEST(test_an_archive),
         TEST(test_what_was_unpacked_half_goes),
+        TEST(test_folders_that_cannot_be_written),
         TEST(test_an_archive_of_the_users),
         TEST(test_hostile_archives),
         TEST(test_places),
