@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "files.h"
+#include "progress.h"
 #include "sha256.h"
 
 enum { HTTP_BAD_RANGE = 416, MAX_REDIRECTS = 5, CONNECT_SECONDS = 30, STALLED_SECONDS = 60 };
@@ -26,8 +27,46 @@ struct transfer {
     uint64_t size_bytes; /* of the part */
     int write_error;     /* an errno */
     bool is_too_large;
+    bool is_terminal; /* where a bar is shown */
+    uint64_t first_byte;
+    double start_seconds, shown_seconds;
     struct wa_error *err;
 };
+
+/* What was there before it was resumed tells nothing of the time left. */
+static void show_progress(struct transfer *t)
+{
+    double now = wa_progress_now();
+    if (!t->is_terminal || now - t->shown_seconds < 0.2) {
+        return;
+    }
+    t->shown_seconds = now;
+    char left[32];
+    char cells[WA_PROGRESS_CELLS + 1];
+    double total = (double)t->request->size_bytes;
+    double done = (double)t->size_bytes;
+    double fetched = done - (double)t->first_byte;
+    wa_progress_duration(left, sizeof left,
+                         fetched > 0 ? (now - t->start_seconds) / fetched * (total - done) : 0);
+    wa_progress_cells(done / total, cells);
+    (void)fprintf(stderr, "\r\033[K[%s] %.1f/%.1f MB  %s left", cells, done / 1e6, total / 1e6,
+                  left);
+    (void)fflush(stderr);
+}
+
+static void start_progress(struct transfer *t)
+{
+    t->is_terminal = isatty(STDERR_FILENO) == 1;
+    t->first_byte = t->size_bytes;
+    t->start_seconds = wa_progress_now();
+}
+
+static void end_progress(const struct transfer *t)
+{
+    if (t->is_terminal) {
+        (void)fputs("\r\033[K", stderr);
+    }
+}
 
 static size_t take(char *data, size_t size, size_t count, void *context)
 {
@@ -46,6 +85,7 @@ static size_t take(char *data, size_t size, size_t count, void *context)
         done += n > 0 ? (size_t)n : 0;
     }
     t->size_bytes += bytes;
+    show_progress(t);
     return bytes;
 }
 
@@ -86,7 +126,9 @@ static wa_status request_rest(struct transfer *t, bool *ret_retry)
     }
     bool was_resumed = t->size_bytes > 0;
     set_options(curl, t, message);
+    start_progress(t);
     CURLcode code = curl_easy_perform(curl);
+    end_progress(t);
     (void)curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &http_code);
     curl_easy_cleanup(curl);
     if (code == CURLE_OK) {

@@ -18,7 +18,8 @@ WA_MUST_CHECK wa_status wa_download_check(const struct wa_download_request *requ
 
 /* WA_E_UNSUPPORTED: see wa_download_check. WA_E_IO: it broke off (the part stays, to be resumed) or
  * cannot be written. WA_E_DATA: it is another file than expected; nothing of it stays. WA_E_USAGE:
- * another process is fetching it, or its folder cannot be written to. */
+ * another process is fetching it, or its folder cannot be written to. On a terminal a bar on stderr shows
+ * how it gets on. */
 WA_MUST_CHECK wa_status wa_download_fetch(const struct wa_download_request *request,
                                           struct wa_error *err);
 

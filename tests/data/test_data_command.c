@@ -163,6 +163,27 @@ static void test_what_was_unpacked_half_goes(void **state)
     assert_int_equal(size_of(served, "got/made/one"), 5);
 }
 
+/* A bar on a terminal; otherwise the line that names the file. */
+static void test_progress(void **state)
+{
+    struct served *served = *state;
+    struct wa_tested_program *tested = served->tested;
+    static const char on_terminal[] = "import os, pty, sys\n"
+                                      "code = pty.spawn(sys.argv[1:], stdin_read=lambda fd: b'')\n"
+                                      "sys.exit(os.waitstatus_to_exitcode(code))\n";
+    assert_int_equal(get(served, "plain", "test-plain"), 0);
+    wa_tested_expect_part(tested->errors, "test-plain/file.bin (0.1 MB)\n");
+    assert_null(strstr(tested->errors, "0.1 MB  "));
+    const char *program = tested->program;
+    tested->program = "python3";
+    assert_int_equal(WA_TESTED_RUN(tested, "-c", on_terminal, program, "data", "get", "test-plain",
+                                   "--dir", "again", "--plugin-path",
+                                   getenv("WALIGN_TEST_PLUGINS")),
+                     0);
+    wa_tested_expect_part(tested->output, "/0.1 MB  ");
+    assert_int_equal(size_of(served, "again/file.bin"), FILE_BYTES);
+}
+
 static void test_folders_that_cannot_be_written(void **state)
 {
     struct served *served = *state;
@@ -348,6 +369,7 @@ int main(void)
         TEST(test_wrong_files_leave_nothing),
         TEST(test_an_archive),
         TEST(test_what_was_unpacked_half_goes),
+        TEST(test_progress),
         TEST(test_folders_that_cannot_be_written),
         TEST(test_an_archive_of_the_users),
         TEST(test_hostile_archives),
