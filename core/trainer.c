@@ -570,6 +570,23 @@ static wa_status run(struct trainer *t)
     return fail_while_running(t, status);
 }
 
+/* A signal also ends processes and removes files that the device's compiler works with, so that what failed
+ * then has failed by the signal. */
+static wa_status tell_interruption(struct trainer *t, wa_status status)
+{
+    if (status != WA_E_DEVICE || !is_stopped(t)) {
+        return status;
+    }
+    wa_log(WA_LOG_DEBUG, "stopped: %s", t->err->message);
+    *t->err = (struct wa_error){.status = WA_OK};
+    return t->record ? wa_fail(t->err, WA_E_INTERRUPTED,
+                               "stopped while kernels were built: go on with the same command and "
+                               "--resume (run directory %s)",
+                               wa_record_directory(t->record))
+                     : wa_fail(t->err, WA_E_INTERRUPTED,
+                               "stopped while kernels were built; nothing was written");
+}
+
 wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_error *err)
 {
     struct trainer *t = calloc(1, sizeof *t);
@@ -578,7 +595,7 @@ wa_status wa_trainer_run(const struct wa_trainer_request *request, struct wa_err
     }
     t->request = request;
     t->err = err;
-    wa_status status = run(t);
+    wa_status status = tell_interruption(t, run(t));
     wa_record_close(t->record);
     wa_loader_destroy(t->loader);
     wa_setup_finish(&t->setup);

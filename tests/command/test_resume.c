@@ -8,10 +8,13 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "command_test.h"
 #include "safetensors.h"
@@ -92,6 +95,32 @@ static void test_signals(void **state)
     expect_equal_runs(t, "whole", "sigint");
     interrupt(t, "sigterm", SIGTERM);
     expect_equal_runs(t, "whole", "sigterm");
+}
+
+/* The signal makes the compiler fail: here, because what it is to read is broken after the signal came. */
+static void test_a_signal_while_kernels_are_built(void **state)
+{
+    struct wa_tested_program *t = *state;
+    wa_command_change_kernels(t, "kernels", "no kernel has this name", "");
+    char pipe[1024];
+    (void)snprintf(pipe, sizeof pipe, "%s",
+                   wa_data_folder_file(&t->folder, "kernels/cpu_batch_norm.cl"));
+    assert_int_equal(unlink(pipe), 0);
+    assert_int_equal(mkfifo(pipe, 0600), 0);
+    t->environment[0] = "WALIGN_KERNELS=kernels";
+    pid_t process = WA_TESTED_START(t, "train", "tiny.json", "--out", "run", "--set",
+                                    "kernels.path=cpu", "--quiet");
+    int fd = open(pipe, O_WRONLY); /* waits for the program */
+    assert_true(fd >= 0);
+    assert_int_equal(kill(process, SIGINT), 0);
+    wa_tested_sleep_ms(50);
+    assert_int_equal(write(fd, "broken", 6), 6);
+    (void)close(fd);
+    assert_int_equal(wa_tested_wait(t, process), 1);
+    wa_tested_expect_part(t->errors,
+                          "walign: stopped while kernels were built; nothing was written");
+    assert_null(strstr(t->errors, "failed"));
+    assert_false(wa_tested_has(t, "run"));
 }
 
 /* The seed of the times at which processes are killed. */
@@ -365,6 +394,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WA_COMMAND_TEST(test_signals),
+        WA_COMMAND_TEST(test_a_signal_while_kernels_are_built),
         WA_COMMAND_TEST(test_kill_at_any_time),
         WA_COMMAND_TEST(test_more_epochs),
         WA_COMMAND_TEST(test_fewer_epochs),
