@@ -24,6 +24,13 @@ typedef void wa_launch_observer(void *context, const char *kernel, cl_event firs
 
 struct wa_tuning; /* tuning.h */
 
+/* What buffers would take that are only counted. */
+struct wa_memory_plan {
+    uint64_t bytes;         /* in all */
+    uint64_t largest_bytes; /* of one buffer, */
+    const char *largest;    /* its name */
+};
+
 struct wa_engine {
     struct wa_device *device;
     struct wa_programs *programs;
@@ -39,6 +46,9 @@ struct wa_engine {
     uint64_t flop;        /* of the direct algorithms of all products so far */
     uint64_t traffic;     /* bytes that operations had to move: operands read, results written once */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
+    /* While it is set, buffers are counted there, and neither they nor kernels are made: all of them
+     * are NULL. */
+    struct wa_memory_plan *plan;
     /* Normalization and activation are not launched, forward and backward: results are meaningless.
      * For `bench`, which finds out so what they cost. */
     bool omits_activations;

@@ -81,7 +81,7 @@ static void write_source(const wa_update *update, struct text *text)
 
 static wa_status check_update(struct wa_session *session, const wa_update *update)
 {
-    if (session->optimizer.kernel) {
+    if (session->optimizer.state_names) {
         return misuse(session, "set_update", "it may be called once");
     }
     if (!update || !update->statement || strlen(update->statement) > SOURCE_BYTES / 2 ||
@@ -126,7 +126,7 @@ static wa_status set_update(const wa_optimizer_host *host, const wa_update *upda
     struct wa_session *session = session_of(host);
     struct optimizer *optimizer = &session->optimizer;
     wa_status status = check_update(session, update);
-    if (status == WA_OK) {
+    if (status == WA_OK && !session->engine->plan) {
         status = build_kernel(session, update);
     }
     if (status != WA_OK) {
@@ -235,7 +235,7 @@ wa_status wa_optimizer_host_create(struct wa_session *session)
                                            .update = update};
     status = wa_plugin_host_check(&optimizer->host, "create",
                                   optimizer->ops->create(&optimizer->table, &optimizer->self));
-    if (status == WA_OK && !optimizer->kernel) {
+    if (status == WA_OK && !optimizer->state_names) {
         status = misuse(session, "create", "it did not call set_update");
     }
     return status;

@@ -178,12 +178,12 @@ struct buffer {
 };
 
 static wa_status allocate_buffers(struct wa_session *session, const struct buffer *buffers,
-                                  size_t count, bool per_lane)
+                                  size_t count)
 {
     wa_status status = WA_OK;
     for (size_t i = 0; i < count && status == WA_OK; i++) {
-        status = wa_session_memory(session, buffers[i].bytes, per_lane, NULL, buffers[i].what,
-                                   buffers[i].memory);
+        status = wa_engine_buffer(session->engine, buffers[i].bytes, buffers[i].what,
+                                  buffers[i].memory, session->err);
     }
     return status;
 }
@@ -203,7 +203,7 @@ wa_status wa_session_allocate_batch(struct wa_session *session)
         {&session->items, batch * session->item_bytes, "a batch of items"},
         {&session->labels, batch * session->target_bytes, "targets"},
     };
-    return allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, true);
+    return allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers);
 }
 
 static wa_status allocate_steps(struct wa_session *session)
@@ -221,9 +221,9 @@ static wa_status allocate_steps(struct wa_session *session)
     };
     wa_status status = wa_session_allocate_batch(session);
     if (status == WA_OK) {
-        status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, false);
+        status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers);
     }
-    if (session->plan || session->spec.leader) {
+    if (session->engine->plan || session->spec.leader) {
         return status;
     }
     for (size_t i = 0; i < STAGINGS && status == WA_OK; i++) {
@@ -244,15 +244,6 @@ static wa_status allocate(struct wa_session *session)
     return status == WA_OK ? wa_session_sizes_allocate(session) : status;
 }
 
-static wa_status plan_memory(struct wa_session *session)
-{
-    struct memory_plan plan = {0};
-    session->plan = &plan;
-    wa_status status = allocate(session);
-    session->plan = NULL;
-    return status == WA_OK ? wa_session_memory_check(session, &plan) : status;
-}
-
 static void prebuild(struct wa_session *session)
 {
     struct wa_program_spec specs[WA_OPERATIONS_MAX_PROGRAMS];
@@ -263,7 +254,9 @@ static void prebuild(struct wa_session *session)
 
 wa_status wa_session_make_operations(struct wa_session *session)
 {
-    prebuild(session);
+    if (!session->engine->plan) {
+        prebuild(session);
+    }
     return wa_operations_create(session->engine, &session->model, &session->operations,
                                 session->err);
 }
@@ -310,9 +303,6 @@ static wa_status build_session(struct wa_session *session)
     }
     if (status == WA_OK) {
         status = wa_session_sizes_create(session);
-    }
-    if (status == WA_OK) {
-        status = plan_memory(session);
     }
     if (status == WA_OK) {
         status = allocate(session);

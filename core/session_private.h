@@ -72,18 +72,11 @@ struct staging {
     cl_event done;
 };
 
-/* Sizes that the allocation will ask for, by whether they grow with the batch; see session_memory.c. */
-struct memory_plan {
-    uint64_t fixed_bytes, lane_bytes;     /* in all */
-    uint64_t largest_fixed, largest_lane; /* of one piece */
-};
-
 /* What changes with the size of a batch, for a size that is not at work; see session_sizes.c. */
 struct batch_size;
 
 struct wa_session {
     struct wa_session_spec spec;
-    struct memory_plan *plan; /* while sizes are added up, else NULL */
     struct wa_engine *engine;
     struct wa_model model;
     struct wa_operations *operations;
@@ -132,14 +125,6 @@ struct wa_session {
     struct batch_size *sizes; /* [spec.other_batch_count] */
     bool only_evaluates;      /* the size at work needs no more than a forward pass */
 };
-
-/* session_memory.c: a device buffer of zeros, or of `data`; while session->plan is set it is only
- * counted. `per_lane`: its size grows with the batch. */
-WA_MUST_CHECK wa_status wa_session_memory(struct wa_session *session, size_t bytes, bool per_lane,
-                                          const void *data, const char *what, cl_mem *ret_memory);
-/* Whether all of the plan fits into the device, beside what is there already. */
-WA_MUST_CHECK wa_status wa_session_memory_check(struct wa_session *session,
-                                                const struct memory_plan *plan);
 
 /* session.c: the model for a size of batch, and the buffers of a step that change with it. */
 WA_MUST_CHECK wa_status wa_session_make_model(struct wa_session *session, int batch);

@@ -184,19 +184,31 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
 /* What `walign tune` found for this device and size of batch; other sizes, of smaller last batches, go
  * as without tuning, so that run.json has all that matters. A forced convolution stays as it is without
  * tuning, and GPU kernels have one algorithm for each: there only matrix products are tuned. */
-static wa_status read_tuning(struct wa_setup *setup, struct wa_error *err)
+wa_status wa_setup_read_tuning(const struct wa_setup *setup, int batch,
+                               struct wa_tuning *ret_tuning, struct wa_error *err)
+{
+    const struct wa_engine *engine = &setup->engine;
+    if (strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") != 0) {
+        return WA_OK;
+    }
+    const struct wa_tuning_filter filter = {.lanes = wa_model_lanes(batch),
+                                            .path = engine->path,
+                                            .without_layers =
+                                                engine->path == WA_PATH_GPU ||
+                                                engine->convolution != WA_CONVOLUTION_AUTO};
+    char *path = wa_tuning_path(setup->device);
+    wa_status status = path ? wa_tuning_read(path, &filter, ret_tuning, err) : WA_OK;
+    free(path);
+    return status;
+}
+
+static wa_status use_tuning(struct wa_setup *setup, struct wa_error *err)
 {
     struct wa_engine *engine = &setup->engine;
     if (strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") != 0) {
         return WA_OK;
     }
-    const struct wa_tuning_filter filter = {
-        .lanes = wa_model_lanes(setup->batches.batch),
-        .path = engine->path,
-        .without_layers =
-            engine->path == WA_PATH_GPU || engine->convolution != WA_CONVOLUTION_AUTO};
-    char *path = wa_tuning_path(setup->device);
-    wa_status status = path ? wa_tuning_read(path, &filter, &setup->tuning, err) : WA_OK;
+    wa_status status = wa_setup_read_tuning(setup, setup->batches.batch, &setup->tuning, err);
     const struct wa_matrix_choices *matrices = &setup->tuning.matrices;
     if (status == WA_OK && setup->tuning.count + matrices->count == 0 &&
         engine->convolution == WA_CONVOLUTION_AUTO) {
@@ -209,7 +221,6 @@ static wa_status read_tuning(struct wa_setup *setup, struct wa_error *err)
         status = wa_clblast_use(setup->device, matrices->parameters, err);
     }
     engine->tuning = &setup->tuning;
-    free(path);
     return status;
 }
 
@@ -227,6 +238,8 @@ static bool is_evaluated(const struct wa_config *config, const char *set)
 /* Sizes of smaller last batches; one that is trained comes first and serves evaluation too. */
 static void add_other_batches(const struct wa_setup *setup, struct wa_session_spec *spec)
 {
+    struct wa_batches batches = setup->batches; /* cut into the spec's batches */
+    batches.batch = spec->batch;
     const struct {
         enum wa_set set;
         bool is_wanted, is_trained;
@@ -234,7 +247,7 @@ static void add_other_batches(const struct wa_setup *setup, struct wa_session_sp
                 {WA_SET_VALIDATION, is_evaluated(setup->config, "validation"), false},
                 {WA_SET_TEST, is_evaluated(setup->config, "test"), false}};
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
-        int items = wa_batches_rest(&setup->batches, sets[s].set);
+        int items = wa_batches_rest(&batches, sets[s].set);
         bool is_there = items == 0 || !sets[s].is_wanted;
         for (size_t i = 0; i < spec->other_batch_count; i++) {
             is_there = is_there || spec->other_batches[i].items == items;
@@ -246,23 +259,12 @@ static void add_other_batches(const struct wa_setup *setup, struct wa_session_sp
     }
 }
 
-wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
-                       struct wa_error *err)
+wa_status wa_setup_create_session(const struct wa_setup *setup, struct wa_engine *engine, int batch,
+                                  struct wa_session **ret_session, struct wa_error *err)
 {
-    wa_status status = open_device(setup, request, err);
-    if (status == WA_OK) {
-        status = wa_batches_open(&setup->batches, setup->config, setup->plugins[WA_SECTION_DATASET],
-                                 setup->options[WA_SECTION_DATASET], err);
-    }
-    if (status == WA_OK) {
-        status = read_tuning(setup, err);
-    }
-    if (status != WA_OK) {
-        return status;
-    }
     const char *parameterization = wa_config_get_string(setup->config, "parameterization");
     struct wa_session_spec spec = {
-        .engine = &setup->engine,
+        .engine = engine,
         .architecture = setup->plugins[WA_SECTION_ARCHITECTURE],
         .rule = setup->plugins[WA_SECTION_RULE],
         .optimizer = setup->plugins[WA_SECTION_OPTIMIZER],
@@ -271,20 +273,52 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         .optimizer_options = setup->options[WA_SECTION_OPTIMIZER],
         .config_folder = setup->config->folder,
         .data = setup->batches.info,
-        .batch = setup->batches.batch,
+        .batch = batch,
         .seed = setup->batches.seed,
         .is_standard = strcmp(parameterization, "standard") == 0,
     };
+    struct wa_session *session = NULL;
     add_other_batches(setup, &spec);
-    status = wa_session_create(&spec, &setup->session, err);
+    wa_status status = wa_session_create(&spec, &session, err);
     if (status == WA_OK && setup->pair_rule) {
-        status = wa_session_add_pair(setup->session, setup->pair_rule, setup->pair_options, err);
+        status = wa_session_add_pair(session, setup->pair_rule, setup->pair_options, err);
     }
     if (status == WA_OK && setup->observer_rule) {
-        status = wa_session_add_observer(setup->session, setup->observer_rule,
-                                         setup->observer_options, err);
+        status =
+            wa_session_add_observer(session, setup->observer_rule, setup->observer_options, err);
     }
-    return status;
+    if (status != WA_OK) {
+        wa_session_destroy(session);
+        return status;
+    }
+    *ret_session = session;
+    return WA_OK;
+}
+
+wa_status wa_setup_open(struct wa_setup *setup, const struct wa_setup_request *request,
+                        struct wa_error *err)
+{
+    wa_status status = open_device(setup, request, err);
+    if (status == WA_OK) {
+        status = wa_batches_open(&setup->batches, setup->config, setup->plugins[WA_SECTION_DATASET],
+                                 setup->options[WA_SECTION_DATASET], err);
+    }
+    return status == WA_OK ? use_tuning(setup, err) : status;
+}
+
+wa_status wa_setup_make_session(struct wa_setup *setup, struct wa_error *err)
+{
+    wa_status status = wa_setup_check_memory(setup, err);
+    return status == WA_OK ? wa_setup_create_session(setup, &setup->engine, setup->batches.batch,
+                                                     &setup->session, err)
+                           : status;
+}
+
+wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
+                       struct wa_error *err)
+{
+    wa_status status = wa_setup_open(setup, request, err);
+    return status == WA_OK ? wa_setup_make_session(setup, err) : status;
 }
 
 void wa_setup_finish(struct wa_setup *setup)

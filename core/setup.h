@@ -52,9 +52,29 @@ WA_MUST_CHECK wa_status wa_setup_take_config(struct wa_setup *setup, struct wa_c
 WA_MUST_CHECK wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section,
                                              struct wa_error *err);
 
-/* Then the dataset, the device and the session. */
+/* Then the device, the dataset and the session: the two functions below. */
 WA_MUST_CHECK wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
                                      struct wa_error *err);
+
+WA_MUST_CHECK wa_status wa_setup_open(struct wa_setup *setup,
+                                      const struct wa_setup_request *request, struct wa_error *err);
+/* Fails before anything is drawn or allocated where the device has too little memory. */
+WA_MUST_CHECK wa_status wa_setup_make_session(struct wa_setup *setup, struct wa_error *err);
+
+/* setup_memory.c: device memory that the session for batches of so many items takes, and whether the
+ * device has what the config asks for; the message says how much that is and what would fit. */
+WA_MUST_CHECK wa_status wa_setup_plan_memory(const struct wa_setup *setup, int batch,
+                                             struct wa_memory_plan *ret_plan, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_setup_check_memory(const struct wa_setup *setup, struct wa_error *err);
+
+/* For setup_memory.c: the session with its followers for batches of so many items, and what was tuned
+ * for them (nothing, unless the config asks for it). */
+WA_MUST_CHECK wa_status wa_setup_create_session(const struct wa_setup *setup,
+                                                struct wa_engine *engine, int batch,
+                                                struct wa_session **ret_session,
+                                                struct wa_error *err);
+WA_MUST_CHECK wa_status wa_setup_read_tuning(const struct wa_setup *setup, int batch,
+                                             struct wa_tuning *ret_tuning, struct wa_error *err);
 
 void wa_setup_finish(struct wa_setup *setup);
 

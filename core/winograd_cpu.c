@@ -15,8 +15,10 @@ enum {
     GRADIENT_SCRATCH_BYTES = 1200 * 1024, /* of a chunk's inputs and gradients */
     GRADIENT_PARTS = 16,
     MIN_GRADIENT_PARTS = 4,
-    PARTIAL_BYTES = 32 << 20,   /* of all parts: more parts than fit are not made */
-    MIN_GRADIENT_CHANNELS = 32  /* below, transforms and parts cost more than the products save */
+    PARTIAL_BYTES = 32 << 20,  /* of all parts: more parts than fit are not made */
+    LEAST_GRADIENT_PARTS = 2,  /* where the device has no room for more, */
+    PARTIAL_SHARE = 2,         /* nor for less than this part of its largest allocation */
+    MIN_GRADIENT_CHANNELS = 32 /* below, transforms and parts cost more than the products save */
 };
 
 /* kernels/cpu_winograd.cl, struct winograd. */
@@ -55,6 +57,22 @@ bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_
                                     is_backward ? WA_PRODUCT_BACKWARD : WA_PRODUCT_FORWARD, pays);
 }
 
+size_t wa_cpu_winograd_gradient_part(const struct wa_engine *engine,
+                                     const struct wa_model_layer *layer)
+{
+    int kind = wa_cpu_winograd_gradient_kind(engine, layer);
+    int outputs = wa_round_up((int)layer->shape.out_channels, engine->vector_width << kind);
+    return (size_t)POINTS * layer->shape.in_channels * (size_t)outputs;
+}
+
+/* Parts that the device has room for: all of them lie in one buffer. */
+static int most_parts(const struct wa_engine *engine, const struct wa_model_layer *layer)
+{
+    size_t part = wa_cpu_winograd_gradient_part(engine, layer) * sizeof(float);
+    size_t parts = (size_t)engine->device->info.allocation_bytes / PARTIAL_SHARE / part;
+    return parts < GRADIENT_PARTS ? (int)parts : GRADIENT_PARTS;
+}
+
 bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer)
 {
     const struct wa_layer *s = &layer->shape;
@@ -62,7 +80,7 @@ bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct 
                                      wa_cpu_winograd_stride2_gradient_pays(layer)
                                : s->in_channels >= MIN_GRADIENT_CHANNELS &&
                                      s->out_channels >= MIN_GRADIENT_CHANNELS;
-    return is_tiled(layer, false) &&
+    return is_tiled(layer, false) && most_parts(engine, layer) >= LEAST_GRADIENT_PARTS &&
            wa_tuning_takes_winograd(engine, layer, WA_PRODUCT_GRADIENT, pays);
 }
 
@@ -288,10 +306,13 @@ int wa_cpu_winograd_gradient_vectors(size_t vector_bytes)
     return wa_clamp((int)(GRADIENT_SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
 }
 
-int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks)
+int wa_cpu_winograd_gradient_parts(const struct wa_engine *engine,
+                                   const struct wa_model_layer *layer, int chunks)
 {
-    int fitting = (int)(PARTIAL_BYTES / sizeof(float) / part_floats);
-    return wa_clamp(wa_clamp(fitting, MIN_GRADIENT_PARTS, GRADIENT_PARTS), 1, chunks);
+    size_t part = wa_cpu_winograd_gradient_part(engine, layer) * sizeof(float);
+    int parts = wa_clamp((int)(PARTIAL_BYTES / part), MIN_GRADIENT_PARTS, GRADIENT_PARTS);
+    int most = most_parts(engine, layer);
+    return wa_clamp(parts < most ? parts : most, 1, chunks);
 }
 
 static wa_status make_gradient(struct wa_operations *operations, uint32_t layer, struct wa_error *err)
@@ -321,10 +342,9 @@ static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
     int all = wa_divide_up(table.total, width);
     table.chunks = wa_divide_up(all, vectors);
     table.stride = wa_divide_up(all, table.chunks) * width;
-    size_t part_floats = (size_t)POINTS * (size_t)channels * (size_t)outputs;
-    w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
+    w->parts = wa_cpu_winograd_gradient_parts(engine, l, table.chunks);
     table.parts = w->parts;
-    w->partial_floats = part_floats * (size_t)w->parts;
+    w->partial_floats = wa_cpu_winograd_gradient_part(engine, l) * (size_t)w->parts;
     w->scratch_floats =
         (size_t)w->parts * POINTS *
         (size_t)((channels + outputs) * table.stride + 2 * width + width * width);

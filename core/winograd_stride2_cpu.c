@@ -9,7 +9,6 @@ enum {
     MIN_CHANNELS = 32,           /* below, the transforms cost more than the products save */
     MIN_GRADIENT_CHANNELS = 64,  /* likewise */
     MIN_GRADIENT_PLACES = 128,   /* of the smaller image */
-    U_POINTS = 36,
     MAX_CHANNEL_BLOCK = 256,     /* channels transformed at a time */
     SCRATCH_BYTES = 1000 * 1024, /* of a chunk: it stays in L2 */
     MAX_VECTORS = 6,
@@ -245,9 +244,8 @@ wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operation
     size_t vector_bytes = (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
     int vectors = wa_cpu_winograd_gradient_vectors(vector_bytes);
     table.stride = cut_chunks(table.tiles, table.sizes, width, vectors, &table.chunks) * width;
-    size_t part_floats = (size_t)U_POINTS * (size_t)channels * (size_t)outputs;
-    table.parts = w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
-    w->partial_floats = part_floats * (size_t)w->parts;
+    table.parts = w->parts = wa_cpu_winograd_gradient_parts(operations->engine, l, table.chunks);
+    w->partial_floats = wa_cpu_winograd_gradient_part(operations->engine, l) * (size_t)w->parts;
     w->scratch_floats = (size_t)w->parts * POINTS *
                         (size_t)((channels + outputs) * table.stride + 3 * width + width * width);
     w->kernel = operations->state->stride2_gradient[w->kind];

@@ -266,7 +266,8 @@ typedef struct wa_rule_ops {
     /* [step] Leaves every trained layer's gradient with the host. Only enqueues: no allocation, no
      * wait, no read-back. Called once before the first step too: then the host's services only note
      * what a step needs, so that all memory is planned at once. Each call must use the services
-     * alike. */
+     * alike. Memory is planned with an instance of its own, which nothing is drawn for and which takes
+     * no step. */
     wa_status (*compute_update)(void *self);
 
     /* ---- optional ---- */
