@@ -14,6 +14,9 @@ struct wa_progress {
     bool is_finished;       /* nothing is left to do */
     double loss_sum, correct_sum; /* of the steps in that epoch */
     struct wa_rng rng;      /* as it was before that epoch's orders were drawn */
+    /* Where all its steps are done and angles are logged: those of the last step, by layer. */
+    uint32_t angle_count; /* 0: there are none to keep */
+    double angles[WA_MODEL_MAX_LAYERS];
 };
 
 WA_MUST_CHECK wa_status wa_checkpoint_write(const char *path, struct wa_session *session,

@@ -94,6 +94,30 @@ static void test_signals(void **state)
     expect_equal_runs(t, "whole", "sigterm");
 }
 
+/* The evaluation takes much longer than the ten steps before it, whose lines appear at its start. */
+static void test_signal_in_an_evaluation(void **state)
+{
+    struct wa_tested_program *t = *state;
+    wa_tested_write_json(
+        t, "long.json",
+        "{'dataset': {'plugin': 'glyphs', 'height': 20, 'width': 20, 'items': 20100,\n"
+        "             'validation': 20000}, 'evaluate': ['validation', 'train'],\n"
+        " 'architecture': {'plugin': 'cnn', 'width': 16, 'kernels': [3, 3], 'strides': [1, 2]},\n"
+        " 'rule': {'plugin': 'fa'}, 'log_angles': true, 'batch': 10, 'epochs': 2,\n"
+        " 'log_steps': true}\n");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "long.json", "--out", "whole", "--quiet"), 0);
+    pid_t process = WA_TESTED_START(t, "train", "long.json", "--out", "run", "--quiet");
+    wa_tested_await(t, "run/steps.jsonl");
+    wa_tested_sleep_ms(50);
+    assert_int_equal(kill(process, SIGINT), 0);
+    assert_int_equal(wa_tested_wait(t, process), 1);
+    WA_TESTED_EXPECT_ERROR(t, "stopped after step 10", "--resume");
+    assert_int_equal(steps_in_epoch(t, "run" LAST), 10);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "long.json", "--out", "run", "--resume"), 0);
+    wa_tested_expect_part(t->errors, "resumed after step 10");
+    expect_equal_runs(t, "whole", "run");
+}
+
 /* The seed of the times at which processes are killed. */
 enum { KILL_SEED = 20260301, KILLS = 15 };
 
@@ -365,6 +389,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         WA_COMMAND_TEST(test_signals),
+        WA_COMMAND_TEST(test_signal_in_an_evaluation),
         WA_COMMAND_TEST(test_kill_at_any_time),
         WA_COMMAND_TEST(test_more_epochs),
         WA_COMMAND_TEST(test_fewer_epochs),
