@@ -476,24 +476,40 @@ static wa_status open_record(struct trainer *t)
     return status;
 }
 
-/* A new run gets its run.json and first checkpoint; one to be resumed must have the same config. */
+/* The config of the run must be this one; a run that goes on keeps its description true. */
+static wa_status resume_described(struct trainer *t)
+{
+    json_object *run = NULL;
+    bool is_changed = false;
+    wa_status status = wa_record_read_run(wa_record_directory(t->record), &run, t->err);
+    if (status == WA_OK) {
+        status = wa_run_description_check(run, &t->setup, t->err);
+    }
+    if (status == WA_OK) {
+        status = resume(t);
+    }
+    if (status == WA_OK && !t->progress.is_finished) {
+        status = wa_run_description_resume(run, &t->setup, &is_changed, t->err);
+    }
+    if (status == WA_OK && is_changed) {
+        status = wa_record_write_run(t->record, run, t->err);
+    }
+    (void)json_object_put(run);
+    return status;
+}
+
+/* A new run gets its run.json and first checkpoint. */
 static wa_status start_or_resume(struct trainer *t)
 {
     const char *directory = wa_record_directory(t->record);
     char *path = wa_file_join(directory, "run.json");
     bool exists = path && wa_file_exists(path);
     free(path);
-    json_object *run = NULL;
-    wa_status status = WA_OK;
     if (exists) {
-        status = wa_record_read_run(directory, &run, t->err);
-        if (status == WA_OK) {
-            status = wa_run_description_check(run, &t->setup, t->err);
-        }
-        (void)json_object_put(run);
-        return status == WA_OK ? resume(t) : status;
+        return resume_described(t);
     }
-    status = wa_run_description_make(&t->setup, &run, t->err);
+    json_object *run = NULL;
+    wa_status status = wa_run_description_make(&t->setup, &run, t->err);
     if (status == WA_OK) {
         t->progress.rng = t->setup.batches.rng;
         status = write_checkpoint(t, wa_record_checkpoint_path(directory, 0));
