@@ -135,6 +135,11 @@ wa_status wa_batches_open(struct wa_batches *batches, const struct wa_config *co
                                  .data_dir = data_dir,
                                  .draw_uniform = draw_uniform};
     status = wa_plugin_host_check(&b->plugin, "open", b->ops->open(&b->table, &b->dataset, &b->info));
+    if (status == WA_E_USAGE) { /* a wrong value */
+        char place[WA_CONFIG_PLACE_BYTES];
+        wa_config_place(config, "dataset", place, sizeof place);
+        wa_error_prefix(err, "%s: ", place);
+    }
     if (status == WA_OK) {
         status = check_info(b, record, err);
     }

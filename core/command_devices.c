@@ -74,7 +74,7 @@ wa_status wa_command_devices(const struct wa_command_line *line, struct wa_error
     if (line->json) {
         (void)printf("%s\n", json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY));
     } else if (list.count == 0) {
-        (void)printf("no OpenCL device: install a driver, or pocl-opencl-icd to run on the CPU\n");
+        (void)printf("no OpenCL device: " WA_DEVICE_NONE_ADVICE "\n");
     } else {
         (void)printf("* is taken where --device names none\n");
     }

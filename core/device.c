@@ -199,7 +199,7 @@ static bool contains_ignoring_case(const char *text, const char *part)
 }
 
 static wa_status no_such_device(const struct wa_device_list *list, const char *selector,
-                                struct wa_error *err)
+                                bool is_of_variable, struct wa_error *err)
 {
     char found[1500] = "";
     size_t used = 0;
@@ -208,7 +208,8 @@ static wa_status no_such_device(const struct wa_device_list *list, const char *s
                          list->items[i].name, list->items[i].platform_name);
         used += n > 0 ? (size_t)n : 0;
     }
-    return wa_fail(err, WA_E_NO_DEVICE, "no OpenCL device matches '%s'; found %s", selector, found);
+    return wa_fail(err, WA_E_NO_DEVICE, "no OpenCL device matches '%s'%s; found %s", selector,
+                   is_of_variable ? ", the value of WALIGN_DEVICE" : "", found);
 }
 
 static int device_rank(const struct wa_device_info *info)
@@ -223,9 +224,7 @@ wa_status wa_device_choose(const struct wa_device_list *list, const char *select
                            size_t *ret_index, struct wa_error *err)
 {
     if (list->count == 0) {
-        return wa_fail(err, WA_E_NO_DEVICE,
-                       "no OpenCL device found: install a driver, or pocl-opencl-icd to run on the "
-                       "CPU");
+        return wa_fail(err, WA_E_NO_DEVICE, "no OpenCL device found: " WA_DEVICE_NONE_ADVICE);
     }
     const char *wanted = selector ? selector : getenv("WALIGN_DEVICE");
     size_t chosen = list->count;
@@ -248,7 +247,7 @@ wa_status wa_device_choose(const struct wa_device_list *list, const char *select
         }
     }
     if (chosen == list->count) {
-        return no_such_device(list, wanted, err);
+        return no_such_device(list, wanted, !selector, err);
     }
     if (!list->items[chosen].is_available) {
         return wa_fail(err, WA_E_NO_DEVICE,

@@ -9,6 +9,12 @@
 
 enum { WA_DEVICE_TEXT = 256 };
 
+/* What to do where the list is empty: drivers that cannot start are not in it either. */
+#define WA_DEVICE_NONE_ADVICE                                                                      \
+    "install a driver, or pocl-opencl-icd to run on the CPU; if one is installed, it did not "     \
+    "start: PoCL must be able to write its cache (POCL_CACHE_DIR, else in XDG_CACHE_HOME or "      \
+    "~/.cache), and OCL_ICD_VENDORS, where it is set, must name the folder of its .icd file"
+
 /* What is known of a device before it is opened. */
 struct wa_device_info {
     cl_platform_id platform;

@@ -238,7 +238,7 @@ wa_status wa_optimizer_host_create(struct wa_session *session)
     if (status == WA_OK && !optimizer->state_names) {
         status = misuse(session, "create", "it did not call set_update");
     }
-    return status;
+    return wa_session_add_place(session, session->spec.optimizer_place, status);
 }
 
 wa_status wa_optimizer_host_apply(struct wa_session *session, uint64_t step)

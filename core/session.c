@@ -33,6 +33,14 @@ static void set_services(const wa_architecture_host *host, uint64_t services)
     architecture_of(host)->builder.services = services;
 }
 
+wa_status wa_session_add_place(struct wa_session *session, const char *place, wa_status status)
+{
+    if (status == WA_E_USAGE && place) {
+        wa_error_prefix(session->err, "%s: ", place);
+    }
+    return status;
+}
+
 static wa_status build_model(struct wa_session *session)
 {
     const wa_dataset_info *data = &session->spec.data;
@@ -59,7 +67,10 @@ static wa_status build_model(struct wa_session *session)
                                          .set_services = set_services};
     status = wa_plugin_host_check(&session->architecture_plugin, "build",
                                   session->spec.architecture->plugin.architecture->build(&host->table));
-    return status == WA_OK ? wa_session_make_model(session, session->spec.batch) : status;
+    if (status == WA_OK) {
+        status = wa_session_make_model(session, session->spec.batch);
+    }
+    return wa_session_add_place(session, session->spec.architecture_place, status);
 }
 
 wa_status wa_session_make_model(struct wa_session *session, int batch)
@@ -135,7 +146,7 @@ static wa_status create_rule(struct wa_session *session)
         &session->rule_plugin, "create",
         session->spec.rule->plugin.rule->create(&session->rule_table, &session->rule));
     session->is_creating = false;
-    return status;
+    return wa_session_add_place(session, session->spec.rule_place, status);
 }
 
 wa_status wa_session_compute_update(struct wa_session *session)

@@ -27,6 +27,8 @@ struct wa_session_spec {
     const struct wa_plugin_record *architecture, *rule, *optimizer;
     json_object *architecture_options, *rule_options, *optimizer_options;
     const char *config_folder;
+    /* Where their sections stand, for what plugins say of wrong values; or NULL. */
+    const char *architecture_place, *rule_place, *optimizer_place;
     wa_dataset_info data; /* shape of items, classes, element, target offset */
     int batch;
     /* Smaller batches that will come too, all different. */

@@ -158,6 +158,9 @@ WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
                                                   const struct wa_tape *tape,
                                                   struct wa_delta *delta);
 
+/* session.c: puts the place of a plugin's section before what is wrong with its values. */
+wa_status wa_session_add_place(struct wa_session *session, const char *place, wa_status status);
+
 /* session.c, for followers */
 void wa_session_set_error(struct wa_session *session, struct wa_error *err);
 WA_MUST_CHECK wa_status wa_session_compute_update(struct wa_session *session);

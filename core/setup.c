@@ -45,6 +45,7 @@ wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section, 
             return status;
         }
     }
+    wa_config_place(setup->config, name, setup->places[section], sizeof setup->places[section]);
     struct wa_error reason = {0};
     wa_status status = wa_registry_find(setup->registry, sections[section].kind,
                                         wa_config_get_string(setup->config, path),
@@ -272,6 +273,9 @@ wa_status wa_setup_create_session(const struct wa_setup *setup, struct wa_engine
         .rule_options = setup->options[WA_SECTION_RULE],
         .optimizer_options = setup->options[WA_SECTION_OPTIMIZER],
         .config_folder = setup->config->folder,
+        .architecture_place = setup->places[WA_SECTION_ARCHITECTURE],
+        .rule_place = setup->places[WA_SECTION_RULE],
+        .optimizer_place = setup->places[WA_SECTION_OPTIMIZER],
         .data = setup->batches.info,
         .batch = batch,
         .seed = setup->batches.seed,

@@ -26,6 +26,7 @@ struct wa_setup {
     struct wa_registry *registry;
     const struct wa_plugin_record *plugins[WA_SECTION_COUNT];
     json_object *options[WA_SECTION_COUNT];
+    char places[WA_SECTION_COUNT][WA_CONFIG_PLACE_BYTES]; /* of the sections, for messages */
     /* Rules found by role for "alignment_pair" and "log_angles", or NULL; their default options. */
     const struct wa_plugin_record *pair_rule, *observer_rule;
     json_object *pair_options, *observer_options;
