@@ -12,8 +12,9 @@
 #include "progress.h"
 #include "trace.h"
 
-enum { WARM_UP_STEPS = 3, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
-static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this */
+enum { WARM_UP_STEPS = 3, MIN_SAMPLES = 5, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
+static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this, if that
+                                             * leaves MIN_SAMPLES of them */
 static const double reading_seconds = 1.0; /* of one core, for the rate of reading */
 
 /* Seconds a step, of stretches of steps; sorted once all are there. */
@@ -75,7 +76,9 @@ static int compare(const void *a, const void *b)
 
 static double median_of(const struct samples *samples)
 {
-    return samples->seconds[samples->count / 2];
+    size_t middle = samples->count / 2;
+    return samples->count % 2 ? samples->seconds[middle]
+                              : (samples->seconds[middle - 1] + samples->seconds[middle]) / 2;
 }
 
 static wa_status time_steps(struct bench *b, uint64_t count, struct samples *samples,
@@ -125,8 +128,9 @@ static wa_status measure(struct bench *b, struct wa_error *err)
     double one = 0;
     wa_status status = count_step(b, &one, err);
     uint64_t wanted = (uint64_t)b->line->steps;
+    uint64_t most = wanted > MIN_SAMPLES ? wanted / MIN_SAMPLES : 1;
     uint64_t stretch = one > 0 ? (uint64_t)(sample_seconds / one) + 1 : 1;
-    stretch = stretch < wanted ? stretch : wanted;
+    stretch = stretch < most ? stretch : most;
     for (uint64_t done = 0; done < wanted && b->whole.count < MAX_SAMPLES && status == WA_OK;
          done += stretch) {
         status = time_steps(b, stretch, &b->whole, err);
@@ -227,6 +231,7 @@ static json_object *describe_samples(const struct samples *samples)
 {
     json_object *ms = json_object_new_object();
     (void)json_object_object_add(ms, "median", json_object_new_double(1e3 * median_of(samples)));
+    (void)json_object_object_add(ms, "samples", json_object_new_int64((int64_t)samples->count));
     (void)json_object_object_add(ms, "min", json_object_new_double(1e3 * samples->seconds[0]));
     (void)json_object_object_add(
         ms, "max", json_object_new_double(1e3 * samples->seconds[samples->count - 1]));

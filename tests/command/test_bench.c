@@ -142,6 +142,28 @@ static void test_table_and_trace(void **state)
     free(trace);
 }
 
+/* --steps of a net whose step takes far less than a sample: some samples all the same. */
+static void test_samples(void **state)
+{
+    struct wa_tested_program *t = *state;
+    static const struct {
+        const char *steps;
+        int samples;
+    } cases[] = {{"20", 5}, {"5", 5}, {"2", 2}, {"1", 1}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        assert_int_equal(
+            WA_TESTED_RUN(t, "bench", "tiny.json", "--steps", cases[i].steps, "--json"), 0);
+        json_object *result = bench_json(t);
+        json_object *ms = member(result, "ms_per_step");
+        double median = number(ms, "median");
+        double middle = (number(ms, "min") + number(ms, "max")) / 2;
+        assert_true((int)number(ms, "samples") >= cases[i].samples);
+        assert_true(median >= number(ms, "min") && median <= number(ms, "max"));
+        assert_true(cases[i].samples != 2 || fabs(median - middle) < 1e-9);
+        (void)json_object_put(result);
+    }
+}
+
 static void test_without_batch_norm(void **state)
 {
     struct wa_tested_program *t = *state;
@@ -198,9 +220,9 @@ static void test_recurrence(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_COMMAND_TEST(test_operations),      WA_COMMAND_TEST(test_counts),
-        WA_COMMAND_TEST(test_table_and_trace), WA_COMMAND_TEST(test_without_batch_norm),
-        WA_COMMAND_TEST(test_recurrence),
+        WA_COMMAND_TEST(test_operations),         WA_COMMAND_TEST(test_counts),
+        WA_COMMAND_TEST(test_table_and_trace),    WA_COMMAND_TEST(test_samples),
+        WA_COMMAND_TEST(test_without_batch_norm), WA_COMMAND_TEST(test_recurrence),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
