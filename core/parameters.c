@@ -101,3 +101,34 @@ wa_status wa_session_write(struct wa_session *session, const struct wa_session_t
     return wa_engine_write(session->engine, tensor->memory, tensor->offset * sizeof(float), values,
                            tensor->count * sizeof(float), err);
 }
+
+wa_status wa_session_keep(struct wa_session *session, float **ret_values, struct wa_error *err)
+{
+    size_t floats = 0;
+    for (size_t i = 0; i < session->tensor_count; i++) {
+        floats += session->tensors[i].count;
+    }
+    float *values = malloc((floats + 1) * sizeof *values);
+    wa_status status = values ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
+    float *next = values;
+    for (size_t i = 0; i < session->tensor_count && status == WA_OK; i++) {
+        status = wa_session_read(session, &session->tensors[i], next, err);
+        next += session->tensors[i].count;
+    }
+    if (status != WA_OK) {
+        free(values);
+        return status;
+    }
+    *ret_values = values;
+    return WA_OK;
+}
+
+wa_status wa_session_put_back(struct wa_session *session, const float *values, struct wa_error *err)
+{
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < session->tensor_count && status == WA_OK; i++) {
+        status = wa_session_write(session, &session->tensors[i], values, err);
+        values += session->tensors[i].count;
+    }
+    return status;
+}

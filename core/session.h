@@ -98,6 +98,12 @@ WA_MUST_CHECK wa_status wa_session_write(struct wa_session *session,
                                          const struct wa_session_tensor *tensor, const float *values,
                                          struct wa_error *err);
 
+/* A copy of all these tensors, one behind the other, for wa_session_put_back; the caller frees it. */
+WA_MUST_CHECK wa_status wa_session_keep(struct wa_session *session, float **ret_values,
+                                        struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_put_back(struct wa_session *session, const float *values,
+                                            struct wa_error *err);
+
 /* ---- Followers: a second rule on the same batches ------------------------------------------------
  *
  * A follower's rule sees the weights of this session as its live ones, and runs in wa_session_train
