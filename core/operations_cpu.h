@@ -122,9 +122,13 @@ void wa_cpu_winograd_gradient_programs(const struct wa_engine *engine, const str
 WA_MUST_CHECK wa_status wa_cpu_winograd_gradient_kernels(
     struct wa_operations *operations, uint32_t stride, const char *file, const char *name,
     cl_kernel *ret_kernels, const char *finish_name, cl_kernel *ret_finishes, struct wa_error *err);
-/* Chunks and parts of a gradient: vectors of lanes that a chunk takes, parts that fit. */
+/* Chunks and parts of a gradient: vectors of lanes that a chunk takes, floats of a part, parts that
+ * fit. */
 int wa_cpu_winograd_gradient_vectors(size_t vector_bytes);
-int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks);
+size_t wa_cpu_winograd_gradient_part(const struct wa_engine *engine,
+                                     const struct wa_model_layer *layer);
+int wa_cpu_winograd_gradient_parts(const struct wa_engine *engine,
+                                   const struct wa_model_layer *layer, int chunks);
 size_t wa_cpu_winograd_floats(const struct wa_operations *operations, bool is_backward);
 /* Transforms all layers' weights behind the arranged ones. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_backward,

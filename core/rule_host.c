@@ -37,9 +37,11 @@ static wa_status new_weights(struct wa_session *session, bool is_frozen, struct 
     weights->is_frozen = is_frozen;
     weights->next = session->weights;
     session->weights = weights;
-    weights->host = calloc(session->model.parameter_count, sizeof *weights->host);
-    if (!weights->host) {
-        return no_memory(session);
+    if (!session->engine->plan) {
+        weights->host = calloc(session->model.parameter_count, sizeof *weights->host);
+        if (!weights->host) {
+            return no_memory(session);
+        }
     }
     *ret = weights;
     return WA_OK;
@@ -217,6 +219,20 @@ static wa_status draw_feedback(const wa_rule_host *host, wa_feedback *feedback, 
     return WA_OK;
 }
 
+/* The live weights; of a pair, those that it trains, too. */
+static wa_status make_live_weights(struct wa_session *session)
+{
+    wa_status status = new_weights(session, false, &session->live);
+    session->rule_table.live = session->trained = session->live;
+    if (status == WA_OK && session->spec.leader) {
+        session->live->is_borrowed = true;
+        if (!session->spec.is_observer) {
+            status = new_weights(session, false, &session->trained);
+        }
+    }
+    return status;
+}
+
 /* A follower starts from its leader's weights, whatever its own rule draws, and sees them ever after. */
 static wa_status follow_weights(struct wa_session *session)
 {
@@ -224,20 +240,18 @@ static wa_status follow_weights(struct wa_session *session)
     size_t bytes = session->model.parameter_count * sizeof *session->live->host;
     wa_status status = wa_engine_read(session->engine, leader->live->memory, 0, session->live->host,
                                       bytes, session->err);
-    if (status == WA_OK && !session->spec.is_observer) {
-        status = new_weights(session, false, &session->trained);
-    }
-    if (status == WA_OK && !session->spec.is_observer) {
+    if (status == WA_OK && session->trained != session->live) {
         memcpy(session->trained->host, session->live->host, bytes);
     }
-    session->live->is_borrowed = true;
     return status;
 }
 
 wa_status wa_rule_host_draw(struct wa_session *session)
 {
-    wa_status status = new_weights(session, false, &session->live);
-    session->rule_table.live = session->trained = session->live;
+    wa_status status = make_live_weights(session);
+    if (status != WA_OK || session->engine->plan) {
+        return status;
+    }
     const wa_rule_ops *ops = session->spec.rule->plugin.rule;
     wa_rng_seed(&session->rng, session->spec.seed);
     for (uint32_t l = 0; l < session->model.layer_count && status == WA_OK; l++) {

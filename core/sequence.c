@@ -28,10 +28,9 @@ static cl_kernel *kernel_at(struct wa_sequence *sequence, size_t i)
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
 
-/* A tensor whose size grows with the batch. */
 static wa_status make(struct wa_session *session, size_t floats, const char *what, cl_mem *ret)
 {
-    return wa_session_memory(session, floats * sizeof(float), true, NULL, what, ret);
+    return wa_engine_buffer(session->engine, floats * sizeof(float), what, ret, session->err);
 }
 
 static wa_status allocate_buffers(struct wa_session *session)
@@ -72,8 +71,7 @@ static wa_status allocate_arranged(struct wa_session *session, struct wa_weights
     wa_status status = WA_OK;
     for (int direction = 0; direction < (is_cpu ? 2 : 1) && status == WA_OK; direction++) {
         if (weights->is_needed[direction]) {
-            status = wa_session_memory(session, floats * sizeof(float), false, NULL,
-                                       "arranged weights", &weights->arranged[direction]);
+            status = make(session, floats, "arranged weights", &weights->arranged[direction]);
         }
     }
     return status;
@@ -129,7 +127,7 @@ static wa_status create(struct wa_session *session)
 
 wa_status wa_sequence_allocate(struct wa_session *session)
 {
-    wa_status status = session->sequence ? WA_OK : create(session);
+    wa_status status = create(session);
     if (status == WA_OK) {
         status = allocate_buffers(session);
     }
