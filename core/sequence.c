@@ -271,19 +271,19 @@ wa_status wa_sequence_forward(struct wa_session *session, const struct wa_weight
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *layers = session->model.layers;
     bool is_cpu = session->engine->path == WA_PATH_CPU;
+    uint64_t outputs = layers[WA_READOUT].weight_count + sequence_values(session, q->outputs);
     note(session, WA_RECURRENCE, "forward",
          layers[WA_RECURRENCE].weight_count + sequence_values(session, q->inputs) +
-             sequence_values(session, q->units));
-    wa_status status = is_cpu ? wa_sequence_cpu_forward(session, weights, tape)
-                              : recurrence_forward(session, weights, tape);
+             sequence_values(session, q->units) + (is_cpu ? outputs : 0));
+    if (is_cpu) { /* the readout is in it */
+        return wa_sequence_cpu_forward(session, weights, tape);
+    }
+    wa_status status = recurrence_forward(session, weights, tape);
     if (status != WA_OK) {
         return status;
     }
-    note(session, WA_READOUT, "forward",
-         layers[WA_READOUT].weight_count + sequence_values(session, q->units) +
-             sequence_values(session, q->outputs));
-    return is_cpu ? wa_sequence_cpu_readout_forward(session, weights, tape)
-                  : readout_forward(session, weights, tape);
+    note(session, WA_READOUT, "forward", sequence_values(session, q->units) + outputs);
+    return readout_forward(session, weights, tape);
 }
 
 wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_tape *tape,
