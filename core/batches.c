@@ -11,7 +11,8 @@ static wa_status data_dir(const wa_dataset_host *host, const char **ret_dir)
     return wa_plugin_host_data_dir(host->base->context, ret_dir);
 }
 
-static void draw_uniform(const wa_dataset_host *host, uint32_t seed, double *ret_values, size_t count)
+static void draw_uniform(const wa_dataset_host *host, uint32_t seed, double *ret_values,
+                         size_t count)
 {
     (void)host;
     struct wa_rng rng;
@@ -37,25 +38,28 @@ static wa_status check_info(const struct wa_batches *b, const struct wa_plugin_r
     const char *id = record->plugin.id;
     if (i->height < 1 || i->width < 1 || i->channels < 1 || i->classes < 1 ||
         (i->element != WA_ELEMENT_U8 && i->element != WA_ELEMENT_F32)) {
-        return wa_fail(err, WA_E_PLUGIN,
-                       "dataset '%s' opened with items of %u x %u x %u, %u classes and element kind "
-                       "%d",
-                       id, i->height, i->width, i->channels, i->classes, (int)i->element);
+        return wa_fail(
+            err, WA_E_PLUGIN,
+            "dataset '%s' opened with items of %u x %u x %u, %u classes and element kind "
+            "%d",
+            id, i->height, i->width, i->channels, i->classes, (int)i->element);
     }
     if ((i->target != WA_TARGET_CLASS && i->target != WA_TARGET_VALUES) ||
         (i->target == WA_TARGET_VALUES && i->target_values < 1)) {
-        return wa_fail(err, WA_E_PLUGIN, "dataset '%s' opened with targets of kind %d, %u values", id,
-                       (int)i->target, i->target_values);
+        return wa_fail(err, WA_E_PLUGIN, "dataset '%s' opened with targets of kind %d, %u values",
+                       id, (int)i->target, i->target_values);
     }
 
     uint64_t most = i->train_items > i->test_items ? i->train_items : i->test_items;
     if (most > UINT32_MAX || i->validation_items > UINT32_MAX) {
-        return wa_fail(err, WA_E_UNSUPPORTED, "dataset '%s' has more than 2^32 items in a part", id);
+        return wa_fail(err, WA_E_UNSUPPORTED, "dataset '%s' has more than 2^32 items in a part",
+                       id);
     }
     return WA_OK;
 }
 
-static wa_status cut_splits(struct wa_batches *b, const struct wa_config *config, struct wa_error *err)
+static wa_status cut_splits(struct wa_batches *b, const struct wa_config *config,
+                            struct wa_error *err)
 {
     const wa_dataset_info *info = &b->info;
     uint64_t held_out = b->ops->default_validation;
@@ -72,20 +76,21 @@ static wa_status cut_splits(struct wa_batches *b, const struct wa_config *config
         b->validation_items = held_out;
     }
     if (held_out >= info->train_items) {
-        return wa_config_fail(config, "dataset.validation", err,
-                              "%llu items are to be held out of %llu: expected fewer, so that some are "
-                              "left to train on",
-                              (unsigned long long)held_out, (unsigned long long)info->train_items);
+        return wa_config_fail(
+            config, "dataset.validation", err,
+            "%llu items are to be held out of %llu: expected fewer, so that some are "
+            "left to train on",
+            (unsigned long long)held_out, (unsigned long long)info->train_items);
     }
     b->train_first = held_out;
     b->train_items = limited(config, "dataset.train_limit", info->train_items - held_out);
     b->validation_items = limited(config, "dataset.validation_limit", b->validation_items);
     if (b->train_items < (uint64_t)b->batch && !info->trains_smaller_last_batch) {
-        return wa_config_fail(config, "batch", err,
-                              "a batch of %d is larger than the training set of %llu items: expected at "
-                              "most %llu",
-                              b->batch, (unsigned long long)b->train_items,
-                              (unsigned long long)b->train_items);
+        return wa_config_fail(
+            config, "batch", err,
+            "a batch of %d is larger than the training set of %llu items: expected at "
+            "most %llu",
+            b->batch, (unsigned long long)b->train_items, (unsigned long long)b->train_items);
     }
     return WA_OK;
 }
@@ -134,7 +139,13 @@ wa_status wa_batches_open(struct wa_batches *batches, const struct wa_config *co
                                  .base = &b->plugin.host,
                                  .data_dir = data_dir,
                                  .draw_uniform = draw_uniform};
-    status = wa_plugin_host_check(&b->plugin, "open", b->ops->open(&b->table, &b->dataset, &b->info));
+    status =
+        wa_plugin_host_check(&b->plugin, "open", b->ops->open(&b->table, &b->dataset, &b->info));
+    if (status == WA_E_USAGE) { /* a wrong value */
+        char place[WA_CONFIG_PLACE_BYTES];
+        wa_config_place(config, "dataset", place, sizeof place);
+        wa_error_prefix(err, "%s: ", place);
+    }
     if (status == WA_OK) {
         status = check_info(b, record, err);
     }

@@ -7,7 +7,8 @@
 #include "safetensors.h"
 #include "sha256.h"
 
-enum { STATE_ENTRIES = 3, PROGRESS_WORDS = 4, SUMS = 2 };
+/* Of the entries the last one, of angles, is there only where there are some. */
+enum { STATE_ENTRIES = 4, ANGLES_ENTRY = 3, PROGRESS_WORDS = 4, SUMS = 2 };
 
 /* Of the bytes of all tensors in their order, in the metadata: the format has no check of its own. */
 static const char *const hash_key = "sha256";
@@ -17,7 +18,14 @@ struct state {
     uint64_t progress[PROGRESS_WORDS];
     double sums[SUMS];
     uint32_t rng[WA_RNG_SAVED_WORDS];
+    double angles[WA_MODEL_MAX_LAYERS];
+    uint32_t angle_count;
 };
+
+static size_t count_entries(const struct state *state)
+{
+    return state->angle_count > 0 ? STATE_ENTRIES : ANGLES_ENTRY;
+}
 
 static void state_entries(const struct state *state,
                           struct wa_safetensors_entry ret_entries[STATE_ENTRIES])
@@ -37,6 +45,11 @@ static void state_entries(const struct state *state,
                                                    .dimensions = 1,
                                                    .shape = {WA_RNG_SAVED_WORDS},
                                                    .data = state->rng};
+    ret_entries[ANGLES_ENTRY] = (struct wa_safetensors_entry){.name = "state.angles",
+                                                              .type = WA_SAFETENSORS_F64,
+                                                              .dimensions = 1,
+                                                              .shape = {state->angle_count},
+                                                              .data = state->angles};
 }
 
 static struct wa_safetensors_entry tensor_entry(const struct wa_session_tensor *tensor,
@@ -61,6 +74,7 @@ static void hash_written(const float *values, size_t floats, const struct state 
     wa_sha256_update(&hash, state->progress, sizeof state->progress);
     wa_sha256_update(&hash, state->sums, sizeof state->sums);
     wa_sha256_update(&hash, state->rng, sizeof state->rng);
+    wa_sha256_update(&hash, state->angles, state->angle_count * sizeof *state->angles);
     wa_sha256_finish(&hash, ret_hex);
 }
 
@@ -87,6 +101,19 @@ static wa_status check_hash(const char *path, const struct wa_safetensors *file,
     return WA_OK;
 }
 
+static void save_progress(const struct wa_progress *progress, struct state *state)
+{
+    state->progress[0] = progress->epoch;
+    state->progress[1] = progress->step;
+    state->progress[2] = progress->step_in_epoch;
+    state->progress[3] = progress->is_finished;
+    state->sums[0] = progress->loss_sum;
+    state->sums[1] = progress->correct_sum;
+    wa_rng_save(&progress->rng, state->rng);
+    state->angle_count = progress->angle_count;
+    memcpy(state->angles, progress->angles, sizeof state->angles);
+}
+
 wa_status wa_checkpoint_write(const char *path, struct wa_session *session,
                               const struct wa_progress *progress, struct wa_error *err)
 {
@@ -99,9 +126,8 @@ wa_status wa_checkpoint_write(const char *path, struct wa_session *session,
     float *values = calloc(floats + 1, sizeof *values);
     struct wa_safetensors_entry *entries = calloc(count + STATE_ENTRIES, sizeof *entries);
     struct state *state = calloc(1, sizeof *state);
-    wa_status status = values && entries && state
-                           ? WA_OK
-                           : wa_fail(err, WA_E_MEMORY, "%s: out of memory", path);
+    wa_status status =
+        values && entries && state ? WA_OK : wa_fail(err, WA_E_MEMORY, "%s: out of memory", path);
     size_t used = 0;
     for (size_t i = 0; i < count && status == WA_OK; i++) {
         status = wa_session_read(session, &tensors[i], values + used, err);
@@ -109,23 +135,25 @@ wa_status wa_checkpoint_write(const char *path, struct wa_session *session,
         used += tensors[i].count;
     }
     if (status == WA_OK) {
-        state->progress[0] = progress->epoch;
-        state->progress[1] = progress->step;
-        state->progress[2] = progress->step_in_epoch;
-        state->progress[3] = progress->is_finished;
-        state->sums[0] = progress->loss_sum;
-        state->sums[1] = progress->correct_sum;
-        wa_rng_save(&progress->rng, state->rng);
+        save_progress(progress, state);
         state_entries(state, entries + count);
         char hex[WA_SHA256_HEX_BYTES];
         hash_written(values, floats, state, hex);
         const struct wa_safetensors_text metadata = {hash_key, hex};
-        status = wa_safetensors_write(path, entries, count + STATE_ENTRIES, &metadata, 1, err);
+        status =
+            wa_safetensors_write(path, entries, count + count_entries(state), &metadata, 1, err);
     }
     free(values);
     free(entries);
     free(state);
     return status;
+}
+
+static uint32_t count_angles(const struct wa_safetensors *file)
+{
+    const struct wa_safetensors_entry *entry = wa_safetensors_find(file, "state.angles");
+    uint64_t count = entry && entry->dimensions == 1 ? entry->shape[0] : 0;
+    return count < WA_MODEL_MAX_LAYERS ? (uint32_t)count : WA_MODEL_MAX_LAYERS;
 }
 
 static wa_status read_state(const struct wa_safetensors *file, struct wa_progress *ret_progress,
@@ -136,11 +164,13 @@ static wa_status read_state(const struct wa_safetensors *file, struct wa_progres
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     struct wa_safetensors_entry entries[STATE_ENTRIES];
+    state->angle_count = count_angles(file);
     state_entries(state, entries);
-    void *targets[STATE_ENTRIES] = {state->progress, state->sums, state->rng};
-    size_t sizes[STATE_ENTRIES] = {sizeof state->progress, sizeof state->sums, sizeof state->rng};
+    void *targets[STATE_ENTRIES] = {state->progress, state->sums, state->rng, state->angles};
+    size_t sizes[STATE_ENTRIES] = {sizeof state->progress, sizeof state->sums, sizeof state->rng,
+                                   state->angle_count * sizeof *state->angles};
     wa_status status = WA_OK;
-    for (size_t i = 0; i < STATE_ENTRIES && status == WA_OK; i++) {
+    for (size_t i = 0; i < count_entries(state) && status == WA_OK; i++) {
         const void *data = NULL;
         status = wa_safetensors_expect(file, &entries[i], &data, err);
         if (status == WA_OK) {
@@ -156,6 +186,8 @@ static wa_status read_state(const struct wa_safetensors *file, struct wa_progres
     ret_progress->is_finished = state->progress[3] != 0;
     ret_progress->loss_sum = state->sums[0];
     ret_progress->correct_sum = state->sums[1];
+    ret_progress->angle_count = state->angle_count;
+    memcpy(ret_progress->angles, state->angles, sizeof state->angles);
     free(state);
     return status;
 }

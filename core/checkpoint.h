@@ -8,12 +8,15 @@
 
 /* How far a run is. */
 struct wa_progress {
-    uint64_t epoch;         /* epochs that are complete */
-    uint64_t step;          /* steps in all */
-    uint64_t step_in_epoch; /* of the epoch after the complete ones */
-    bool is_finished;       /* nothing is left to do */
+    uint64_t epoch;               /* epochs that are complete */
+    uint64_t step;                /* steps in all */
+    uint64_t step_in_epoch;       /* of the epoch after the complete ones */
+    bool is_finished;             /* nothing is left to do */
     double loss_sum, correct_sum; /* of the steps in that epoch */
-    struct wa_rng rng;      /* as it was before that epoch's orders were drawn */
+    struct wa_rng rng;            /* as it was before that epoch's orders were drawn */
+    /* Where all its steps are done and angles are logged: those of the last step, by layer. */
+    uint32_t angle_count; /* 0: there are none to keep */
+    double angles[WA_MODEL_MAX_LAYERS];
 };
 
 WA_MUST_CHECK wa_status wa_checkpoint_write(const char *path, struct wa_session *session,

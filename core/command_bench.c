@@ -12,8 +12,9 @@
 #include "progress.h"
 #include "trace.h"
 
-enum { WARM_UP_STEPS = 3, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
-static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this */
+enum { WARM_UP_STEPS = 3, MIN_SAMPLES = 5, MAX_SAMPLES = 1000, PROFILE_STEPS = 5 };
+static const double sample_seconds = 0.05; /* steps are timed in stretches of at least this, if that
+                                             * leaves MIN_SAMPLES of them */
 static const double reading_seconds = 1.0; /* of one core, for the rate of reading */
 
 /* Seconds a step, of stretches of steps; sorted once all are there. */
@@ -33,9 +34,10 @@ struct bench {
     uint64_t planned_bytes, peak_device_bytes;
     struct wa_trace_operation *operations; /* of PROFILE_STEPS steps */
     size_t operation_count;
-    double read_per_second; /* items, by one core */
+    double read_per_second;        /* items, by one core */
     struct samples whole, without; /* without: batch norm and ReLU left out, where asked for */
-    double batch_norm_bytes;       /* that they have to move in a step */
+    float *kept;             /* all tensors as they were before the first step without, or NULL */
+    double batch_norm_bytes; /* that they have to move in a step */
 };
 
 static wa_status steps(struct bench *b, uint64_t count, struct wa_error *err)
@@ -56,7 +58,8 @@ static wa_status steps(struct bench *b, uint64_t count, struct wa_error *err)
             status = wa_session_collect(b->setup.session, results, &collected, err);
         }
     }
-    return status == WA_OK ? wa_session_collect(b->setup.session, results, &collected, err) : status;
+    return status == WA_OK ? wa_session_collect(b->setup.session, results, &collected, err)
+                           : status;
 }
 
 static double thread_seconds(void)
@@ -75,7 +78,9 @@ static int compare(const void *a, const void *b)
 
 static double median_of(const struct samples *samples)
 {
-    return samples->seconds[samples->count / 2];
+    size_t middle = samples->count / 2;
+    return samples->count % 2 ? samples->seconds[middle]
+                              : (samples->seconds[middle - 1] + samples->seconds[middle]) / 2;
 }
 
 static wa_status time_steps(struct bench *b, uint64_t count, struct samples *samples,
@@ -87,14 +92,15 @@ static wa_status time_steps(struct bench *b, uint64_t count, struct samples *sam
     return status;
 }
 
-/* The same steps without batch norm and ReLU. The weights go on from what is left in the activities:
- * that takes as long as any other step, but trains nothing. */
+/* The same steps without batch norm and ReLU. They take as long as any others, but train nothing: the
+ * gradients are of what is left in the activities. So that steps of either kind only ever begin with
+ * weights of training, those are put back, outside of what is timed. */
 static wa_status time_without(struct bench *b, uint64_t count, struct wa_error *err)
 {
     b->setup.engine.omits_activations = true;
     wa_status status = time_steps(b, count, &b->without, err);
     b->setup.engine.omits_activations = false;
-    return status;
+    return status == WA_OK ? wa_session_put_back(b->setup.session, b->kept, err) : status;
 }
 
 /* Steps of both kinds, to warm up; what one takes, in numbers and in seconds. */
@@ -113,7 +119,10 @@ static wa_status count_step(struct bench *b, double *ret_seconds, struct wa_erro
     b->launches_per_step = (double)wa_session_step_launches(b->setup.session);
     uint64_t whole = engine->traffic - traffic;
     if (status == WA_OK && b->line->without_batch_norm) {
-        status = time_without(b, 1, err);
+        status = wa_session_keep(b->setup.session, &b->kept, err);
+        if (status == WA_OK) {
+            status = time_without(b, 1, err);
+        }
         b->without.count = 0;
         b->batch_norm_bytes = (double)(whole - (engine->traffic - traffic - whole));
     }
@@ -125,8 +134,9 @@ static wa_status measure(struct bench *b, struct wa_error *err)
     double one = 0;
     wa_status status = count_step(b, &one, err);
     uint64_t wanted = (uint64_t)b->line->steps;
+    uint64_t most = wanted > MIN_SAMPLES ? wanted / MIN_SAMPLES : 1;
     uint64_t stretch = one > 0 ? (uint64_t)(sample_seconds / one) + 1 : 1;
-    stretch = stretch < wanted ? stretch : wanted;
+    stretch = stretch < most ? stretch : most;
     for (uint64_t done = 0; done < wanted && b->whole.count < MAX_SAMPLES && status == WA_OK;
          done += stretch) {
         status = time_steps(b, stretch, &b->whole, err);
@@ -227,6 +237,7 @@ static json_object *describe_samples(const struct samples *samples)
 {
     json_object *ms = json_object_new_object();
     (void)json_object_object_add(ms, "median", json_object_new_double(1e3 * median_of(samples)));
+    (void)json_object_object_add(ms, "samples", json_object_new_int64((int64_t)samples->count));
     (void)json_object_object_add(ms, "min", json_object_new_double(1e3 * samples->seconds[0]));
     (void)json_object_object_add(
         ms, "max", json_object_new_double(1e3 * samples->seconds[samples->count - 1]));
@@ -257,15 +268,15 @@ static json_object *describe_batch_norm(const struct bench *b)
 static void print_json(const struct bench *b, double gflops)
 {
     json_object *o = json_object_new_object();
-    (void)json_object_object_add(o, "device",
-                                 json_object_new_string(b->setup.device->info.name));
+    (void)json_object_object_add(o, "device", json_object_new_string(b->setup.device->info.name));
     (void)json_object_object_add(o, "platform",
                                  json_object_new_string(b->setup.device->info.platform_name));
     (void)json_object_object_add(o, "ms_per_step", describe_samples(&b->whole));
     (void)json_object_object_add(o, "flop_per_step", json_object_new_double(b->flop_per_step));
     (void)json_object_object_add(o, "gflops", json_object_new_double(gflops));
     (void)json_object_object_add(o, "peak_gflops", json_object_new_double(b->peak_gflops));
-    (void)json_object_object_add(o, "peak_fraction", json_object_new_double(gflops / b->peak_gflops));
+    (void)json_object_object_add(o, "peak_fraction",
+                                 json_object_new_double(gflops / b->peak_gflops));
     (void)json_object_object_add(o, "peak_gbytes_per_second",
                                  json_object_new_double(b->peak_gbytes_per_second));
     (void)json_object_object_add(o, "launches_per_step",
@@ -447,6 +458,7 @@ wa_status wa_command_bench(const struct wa_command_line *line, struct wa_error *
     wa_status status = run(b, err);
     close_setup(b);
     free(b->operations);
+    free(b->kept);
     free(b);
     return status;
 }

@@ -63,18 +63,19 @@ wa_status wa_command_devices(const struct wa_command_line *line, struct wa_error
             (void)json_object_array_add(all, describe(info, i, i == chosen));
             continue;
         }
-        (void)printf("%zu%s %s\n    %s, %s, driver %s\n    %u compute units, %.1f GB memory, %.1f GB in "
-                     "one piece, %.0f KB local, vectors of %u floats%s\n",
-                     i, i == chosen ? "*" : " ", info->name, wa_device_type_name(info->type),
-                     info->platform_name, info->driver, info->compute_units,
-                     (double)info->global_bytes / 1e9, (double)info->allocation_bytes / 1e9,
-                     (double)info->local_bytes / 1024.0, info->native_vector_width,
-                     info->is_available ? "" : ", not available");
+        (void)printf(
+            "%zu%s %s\n    %s, %s, driver %s\n    %u compute units, %.1f GB memory, %.1f GB in "
+            "one piece, %.0f KB local, vectors of %u floats%s\n",
+            i, i == chosen ? "*" : " ", info->name, wa_device_type_name(info->type),
+            info->platform_name, info->driver, info->compute_units,
+            (double)info->global_bytes / 1e9, (double)info->allocation_bytes / 1e9,
+            (double)info->local_bytes / 1024.0, info->native_vector_width,
+            info->is_available ? "" : ", not available");
     }
     if (line->json) {
         (void)printf("%s\n", json_object_to_json_string_ext(all, JSON_C_TO_STRING_PRETTY));
     } else if (list.count == 0) {
-        (void)printf("no OpenCL device: install a driver, or pocl-opencl-icd to run on the CPU\n");
+        (void)printf("no OpenCL device: " WA_DEVICE_NONE_ADVICE "\n");
     } else {
         (void)printf("* is taken where --device names none\n");
     }

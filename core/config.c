@@ -119,13 +119,19 @@ static wa_status read_set_path(struct wa_config_change *override, const char *se
     return WA_OK;
 }
 
-/* The value of "path=value": JSON, else the text itself. */
-static wa_status read_set_value(const char *text, struct json_object **ret_value,
-                                struct wa_error *err)
+/* The value of "path=value": JSON, else the text itself. What begins as an object or an array is meant
+ * as one: then it is told what is wrong with it. */
+static wa_status read_set_value(const struct wa_config_change *change, const char *text,
+                                struct json_object **ret_value, struct wa_error *err)
 {
-    wa_status status = wa_json_places_parse("--set", text, strlen(text), ret_value, NULL, NULL);
+    struct wa_error reason = {0};
+    wa_status status =
+        wa_json_places_parse(change->place, text, strlen(text), ret_value, NULL, &reason);
     if (status == WA_OK || status == WA_E_MEMORY) {
         return status == WA_OK ? WA_OK : out_of_memory(err);
+    }
+    if (*text == '{' || *text == '[') {
+        return wa_fail(err, WA_E_USAGE, "%s", reason.message);
     }
     *ret_value = json_object_new_string(text);
     return *ret_value ? WA_OK : out_of_memory(err);
@@ -221,7 +227,9 @@ wa_status wa_config_read_set(const char *set, struct wa_config_change *ret_chang
                              struct wa_error *err)
 {
     wa_status status = read_set_path(ret_change, set, err);
-    return status == WA_OK ? read_set_value(strchr(set, '=') + 1, &ret_change->value, err) : status;
+    return status == WA_OK
+               ? read_set_value(ret_change, strchr(set, '=') + 1, &ret_change->value, err)
+               : status;
 }
 
 wa_status wa_config_put_change(const struct wa_config_change *change, struct json_object *root,

@@ -54,7 +54,8 @@ const char *wa_cl_error_name(cl_int code)
     }
 }
 
-wa_status wa_cl_fail(struct wa_error *err, cl_int code, const char *call, const char *file, int line)
+wa_status wa_cl_fail(struct wa_error *err, cl_int code, const char *call, const char *file,
+                     int line)
 {
     bool is_memory = code == CL_MEM_OBJECT_ALLOCATION_FAILURE || code == CL_OUT_OF_HOST_MEMORY;
     const char *end = strchr(call, '(');
@@ -199,7 +200,7 @@ static bool contains_ignoring_case(const char *text, const char *part)
 }
 
 static wa_status no_such_device(const struct wa_device_list *list, const char *selector,
-                                struct wa_error *err)
+                                bool is_of_variable, struct wa_error *err)
 {
     char found[1500] = "";
     size_t used = 0;
@@ -208,24 +209,23 @@ static wa_status no_such_device(const struct wa_device_list *list, const char *s
                          list->items[i].name, list->items[i].platform_name);
         used += n > 0 ? (size_t)n : 0;
     }
-    return wa_fail(err, WA_E_NO_DEVICE, "no OpenCL device matches '%s'; found %s", selector, found);
+    return wa_fail(err, WA_E_NO_DEVICE, "no OpenCL device matches '%s'%s; found %s", selector,
+                   is_of_variable ? ", the value of WALIGN_DEVICE" : "", found);
 }
 
 static int device_rank(const struct wa_device_info *info)
 {
-    return !info->is_available                    ? 0
-           : info->type & CL_DEVICE_TYPE_GPU      ? 3
-           : info->type & CL_DEVICE_TYPE_CPU      ? 2
-                                                  : 1;
+    return !info->is_available               ? 0
+           : info->type & CL_DEVICE_TYPE_GPU ? 3
+           : info->type & CL_DEVICE_TYPE_CPU ? 2
+                                             : 1;
 }
 
 wa_status wa_device_choose(const struct wa_device_list *list, const char *selector,
                            size_t *ret_index, struct wa_error *err)
 {
     if (list->count == 0) {
-        return wa_fail(err, WA_E_NO_DEVICE,
-                       "no OpenCL device found: install a driver, or pocl-opencl-icd to run on the "
-                       "CPU");
+        return wa_fail(err, WA_E_NO_DEVICE, "no OpenCL device found: " WA_DEVICE_NONE_ADVICE);
     }
     const char *wanted = selector ? selector : getenv("WALIGN_DEVICE");
     size_t chosen = list->count;
@@ -248,7 +248,7 @@ wa_status wa_device_choose(const struct wa_device_list *list, const char *select
         }
     }
     if (chosen == list->count) {
-        return no_such_device(list, wanted, err);
+        return no_such_device(list, wanted, !selector, err);
     }
     if (!list->items[chosen].is_available) {
         return wa_fail(err, WA_E_NO_DEVICE,
@@ -268,9 +268,9 @@ static void take_share(struct wa_device *device)
         !(device->info.type & CL_DEVICE_TYPE_CPU)) {
         return;
     }
-    const cl_device_partition_property properties[] = {
-        CL_DEVICE_PARTITION_BY_COUNTS, (cl_device_partition_property)units,
-        CL_DEVICE_PARTITION_BY_COUNTS_LIST_END, 0};
+    const cl_device_partition_property properties[] = {CL_DEVICE_PARTITION_BY_COUNTS,
+                                                       (cl_device_partition_property)units,
+                                                       CL_DEVICE_PARTITION_BY_COUNTS_LIST_END, 0};
     cl_device_id part = NULL;
     if (clCreateSubDevices(device->info.id, properties, 1, &part, NULL) == CL_SUCCESS && part) {
         device->part = part;
@@ -295,9 +295,8 @@ wa_status wa_device_open(const struct wa_device_list *list, size_t index, bool p
     device->context = clCreateContext(properties, 1, &device->info.id, NULL, NULL, &code);
     wa_status status = WA_CL(err, code);
     if (status == WA_OK) {
-        device->queue =
-            clCreateCommandQueue(device->context, device->info.id,
-                                 profile ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
+        device->queue = clCreateCommandQueue(device->context, device->info.id,
+                                             profile ? CL_QUEUE_PROFILING_ENABLE : 0, &code);
         status = WA_CL(err, code);
     }
     if (status != WA_OK) {

@@ -9,6 +9,12 @@
 
 enum { WA_DEVICE_TEXT = 256 };
 
+/* What to do where the list is empty: drivers that cannot start are not in it either. */
+#define WA_DEVICE_NONE_ADVICE                                                                      \
+    "install a driver, or pocl-opencl-icd to run on the CPU; if one is installed, it did not "     \
+    "start: PoCL must be able to write its cache (POCL_CACHE_DIR, else in XDG_CACHE_HOME or "      \
+    "~/.cache), and OCL_ICD_VENDORS, where it is set, must name the folder of its .icd file"
+
 /* What is known of a device before it is opened. */
 struct wa_device_info {
     cl_platform_id platform;
@@ -59,8 +65,9 @@ WA_MUST_CHECK wa_status wa_device_choose(const struct wa_device_list *list, cons
 /* Opens a device of the list. `profile`: the queue records times of its commands. Of a CPU device
  * only so many compute units are used as $WALIGN_DEVICE_UNITS says, where the driver can divide it;
  * results do not depend on that. */
-WA_MUST_CHECK wa_status wa_device_open(const struct wa_device_list *list, size_t index, bool profile,
-                                       struct wa_device **ret_device, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_device_open(const struct wa_device_list *list, size_t index,
+                                       bool profile, struct wa_device **ret_device,
+                                       struct wa_error *err);
 void wa_device_close(struct wa_device *device);
 
 /* "CPU", "GPU" or "accelerator". */
@@ -70,7 +77,8 @@ const char *wa_device_type_name(cl_device_type type);
 const char *wa_cl_error_name(cl_int code);
 
 /* Turns a failed OpenCL call into an error that names the call and its place in the source. */
-wa_status wa_cl_fail(struct wa_error *err, cl_int code, const char *call, const char *file, int line);
+wa_status wa_cl_fail(struct wa_error *err, cl_int code, const char *call, const char *file,
+                     int line);
 
 /* WA_CL(err, clFoo(...)): WA_OK, or the failure recorded in err. */
 #define WA_CL(err, call) wa_cl_check((err), (call), #call, __FILE__, __LINE__)

@@ -23,9 +23,9 @@ static enum wa_path choose_path(const char *path, const struct wa_device_info *i
     /* A CPU without vectors of its own (Mesa's llvmpipe) compiles scalar kernels only. */
     bool is_gpu = (info->type & CL_DEVICE_TYPE_GPU) != 0 || info->native_vector_width < 4;
     return path && strcmp(path, "cpu") == 0   ? WA_PATH_CPU
-                : path && strcmp(path, "gpu") == 0 ? WA_PATH_GPU
-                : is_gpu                           ? WA_PATH_GPU
-                                                   : WA_PATH_CPU;
+           : path && strcmp(path, "gpu") == 0 ? WA_PATH_GPU
+           : is_gpu                           ? WA_PATH_GPU
+                                              : WA_PATH_CPU;
 }
 
 void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
@@ -53,10 +53,11 @@ static wa_status check_size(const struct wa_engine *engine, size_t bytes, const 
 {
     const struct wa_device_info *info = &engine->device->info;
     if (bytes > info->allocation_bytes) {
-        return wa_fail(err, WA_E_MEMORY,
-                       "%s needs %.1f MB in one piece, the device allows %.1f MB: lower \"batch\" or "
-                       "the width",
-                       what, (double)bytes / 1e6, (double)info->allocation_bytes / 1e6);
+        return wa_fail(
+            err, WA_E_MEMORY,
+            "%s needs %.1f MB in one piece, the device allows %.1f MB: lower \"batch\" or "
+            "the width",
+            what, (double)bytes / 1e6, (double)info->allocation_bytes / 1e6);
     }
     if (engine->bytes + bytes > info->global_bytes) {
         return wa_fail(err, WA_E_MEMORY,
@@ -110,8 +111,8 @@ static cl_mem create_in_large_pages(struct wa_engine *engine, size_t bytes)
     void *memory = host ? wa_large_pages_allocate(bytes) : NULL;
     if (memory) {
         *host = (struct host_memory){.memory = memory, .bytes = bytes};
-        buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR, bytes,
-                                memory, NULL);
+        buffer = clCreateBuffer(engine->device->context, CL_MEM_READ_WRITE | CL_MEM_USE_HOST_PTR,
+                                bytes, memory, NULL);
     }
     if (buffer && clSetMemObjectDestructorCallback(buffer, free_host_memory, host) != CL_SUCCESS) {
         (void)clReleaseMemObject(buffer);
@@ -139,10 +140,24 @@ static wa_status create_buffer(struct wa_engine *engine, size_t bytes, cl_mem *r
     return status == WA_OK ? fill_with_zeros(engine, *ret_buffer, bytes, err) : status;
 }
 
+static void count_buffer(struct wa_memory_plan *plan, size_t bytes, const char *what)
+{
+    plan->bytes += bytes;
+    if (bytes > plan->largest_bytes) {
+        plan->largest_bytes = bytes;
+        plan->largest = what;
+    }
+}
+
 wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *what,
                            cl_mem *ret_buffer, struct wa_error *err)
 {
     bytes = bytes ? bytes : sizeof(float); /* an empty buffer is not a buffer */
+    if (engine->plan) {
+        count_buffer(engine->plan, bytes, what);
+        *ret_buffer = NULL;
+        return WA_OK;
+    }
     wa_status status = check_size(engine, bytes, what, err);
     if (status != WA_OK) {
         return status;
@@ -169,7 +184,7 @@ wa_status wa_engine_buffer_from(struct wa_engine *engine, const void *data, size
 {
     cl_mem buffer = NULL;
     wa_status status = wa_engine_buffer(engine, bytes, what, &buffer, err);
-    if (status == WA_OK && bytes) {
+    if (status == WA_OK && bytes && !engine->plan) {
         status = wa_engine_write(engine, buffer, 0, data, bytes, err);
     }
     if (status != WA_OK) {
@@ -222,6 +237,10 @@ struct wa_program_spec wa_engine_spec(const struct wa_engine *engine, const char
 wa_status wa_engine_kernel(struct wa_engine *engine, const char *file, const char *name,
                            const char *options, cl_kernel *ret_kernel, struct wa_error *err)
 {
+    if (engine->plan) {
+        *ret_kernel = NULL;
+        return WA_OK;
+    }
     char text[512];
     struct wa_program_spec spec = wa_engine_spec(engine, file, options, text, sizeof text);
     cl_program program = NULL;
@@ -242,6 +261,9 @@ wa_status wa_engine_kernel(struct wa_engine *engine, const char *file, const cha
 size_t wa_engine_group_limit(const struct wa_engine *engine, cl_kernel kernel)
 {
     size_t items = 0;
+    if (!kernel) { /* while memory is planned */
+        return engine->group_items;
+    }
     if (clGetKernelWorkGroupInfo(kernel, engine->device->info.id, CL_KERNEL_WORK_GROUP_SIZE,
                                  sizeof items, &items, NULL) != CL_SUCCESS) {
         return 1; /* always allowed */

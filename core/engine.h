@@ -7,7 +7,11 @@
 
 /* How 3 x 3 convolutions of stride 1 and 2 are computed: by what is expected to be fastest, by the sum itself,
  * or by Winograd's products wherever they apply. */
-enum wa_convolution_choice { WA_CONVOLUTION_AUTO = 0, WA_CONVOLUTION_DIRECT, WA_CONVOLUTION_WINOGRAD };
+enum wa_convolution_choice {
+    WA_CONVOLUTION_AUTO = 0,
+    WA_CONVOLUTION_DIRECT,
+    WA_CONVOLUTION_WINOGRAD
+};
 
 /* Which kernels serve: explicit vectors and one work-item a group, or scalar kernels in groups. */
 enum wa_path { WA_PATH_CPU = 1, WA_PATH_GPU = 2 };
@@ -24,21 +28,31 @@ typedef void wa_launch_observer(void *context, const char *kernel, cl_event firs
 
 struct wa_tuning; /* tuning.h */
 
+/* What buffers would take that are only counted. */
+struct wa_memory_plan {
+    uint64_t bytes;         /* in all */
+    uint64_t largest_bytes; /* of one buffer, */
+    const char *largest;    /* its name */
+};
+
 struct wa_engine {
     struct wa_device *device;
     struct wa_programs *programs;
     enum wa_path path;
     enum wa_convolution_choice convolution; /* auto, unless changed before operations are made */
     const struct wa_tuning *tuning; /* which algorithms auto means by layer, or NULL: as expected */
-    int vector_width;     /* of the CPU kernels: 16, 8 or 4 floats */
-    int output_block;     /* output channels that the CPU kernels keep in registers */
-    size_t local_bytes;   /* local memory that kernels may use */
-    size_t group_items;   /* work-items in a group of the GPU kernels at most: a power of two */
-    uint64_t launches;    /* so far */
-    struct wa_work work;  /* what the launches to come belong to */
-    uint64_t flop;        /* of the direct algorithms of all products so far */
-    uint64_t traffic;     /* bytes that operations had to move: operands read, results written once */
+    int vector_width;               /* of the CPU kernels: 16, 8 or 4 floats */
+    int output_block;               /* output channels that the CPU kernels keep in registers */
+    size_t local_bytes;             /* local memory that kernels may use */
+    size_t group_items;  /* work-items in a group of the GPU kernels at most: a power of two */
+    uint64_t launches;   /* so far */
+    struct wa_work work; /* what the launches to come belong to */
+    uint64_t flop;       /* of the direct algorithms of all products so far */
+    uint64_t traffic; /* bytes that operations had to move: operands read, results written once */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
+    /* While it is set, buffers are counted there, and neither they nor kernels are made: all of them
+     * are NULL. */
+    struct wa_memory_plan *plan;
     /* Normalization and activation are not launched, forward and backward: results are meaningless.
      * For `bench`, which finds out so what they cost. */
     bool omits_activations;

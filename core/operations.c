@@ -309,8 +309,14 @@ static uint64_t values(const struct wa_operations *operations, const struct wa_l
            (uint64_t)operations->model->batch;
 }
 
-/* Two for each multiply-add of the direct algorithm: every product of a layer has as many; each of
- * its three tensors is read or written once. */
+/* Two for each multiply-add of the direct algorithm: every product of a layer has as many. */
+static uint64_t product_flop(const struct wa_operations *operations, const struct wa_model_layer *l)
+{
+    return (uint64_t)2 * (uint64_t)operations->model->batch * l->weight_count *
+           (uint64_t)l->output.rows * (uint64_t)l->output.columns;
+}
+
+/* Each of a product's three tensors is read or written once. */
 static void note_product(struct wa_operations *operations, uint32_t layer, enum wa_product product)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
@@ -318,9 +324,7 @@ static void note_product(struct wa_operations *operations, uint32_t layer, enum 
                                  wa_operations_algorithm(operations, layer, product)};
     uint64_t tensors =
         l->weight_count + values(operations, &l->input) + values(operations, &l->output);
-    wa_engine_note_work(operations->engine, &work,
-                        (uint64_t)2 * (uint64_t)operations->model->batch * l->weight_count *
-                            (uint64_t)l->output.rows * (uint64_t)l->output.columns,
+    wa_engine_note_work(operations->engine, &work, product_flop(operations, l),
                         tensors * sizeof(float));
 }
 
@@ -515,6 +519,61 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
               (source.is_pooled ? pooled : whole) + whole * (slope_h == h ? 2 : 3));
     return operations->path->activate_backward(operations, layer, source, h, slope_h, inverse, dz,
                                                err);
+}
+
+/* What goes in one pass moves its input and its outputs once, and computes as the product does. */
+static void note_shallow(struct wa_operations *operations, uint32_t layer, const char *operation,
+                         uint64_t outputs)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    const struct wa_work work = {l->name, operation, "direct"};
+    uint64_t tensors = l->weight_count + values(operations, &l->input) + outputs;
+    wa_engine_note_work(operations->engine, &work, product_flop(operations, l),
+                        tensors * sizeof(float));
+}
+
+/* Without activations, as bench may ask for, there is nothing to join. */
+static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
+{
+    return operations->path->is_shallow && !operations->engine->omits_activations &&
+           operations->path->is_shallow(operations, layer);
+}
+
+wa_status wa_operations_forward_activate(struct wa_operations *operations, uint32_t layer,
+                                         cl_mem weights, cl_mem arranged, cl_mem x, cl_mem z,
+                                         bool keep_h, cl_mem a, const struct wa_layout *a_layout,
+                                         cl_mem inverse, struct wa_error *err)
+{
+    if (is_shallow(operations, layer)) {
+        uint64_t output = values(operations, &operations->model->layers[layer].output);
+        note_shallow(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output);
+        return operations->path->shallow_forward(operations, layer, arranged, x, z, keep_h, a,
+                                                 a_layout, inverse, err);
+    }
+    wa_status status = wa_operations_forward(operations, layer, weights, arranged, x, z, err);
+    return status == WA_OK ? wa_operations_activate(operations, layer, weights, z, keep_h, a,
+                                                    a_layout, inverse, err)
+                           : status;
+}
+
+wa_status wa_operations_activate_gradient(struct wa_operations *operations, uint32_t layer,
+                                          struct wa_gradient_source source, cl_mem h,
+                                          cl_mem slope_h, cl_mem inverse, cl_mem dz, cl_mem x,
+                                          cl_mem gradients, struct wa_error *err)
+{
+    if (is_shallow(operations, layer)) {
+        const struct wa_layout *out = &operations->model->layers[layer].output;
+        uint64_t pooled = (uint64_t)out->channels * (uint64_t)operations->model->batch;
+        uint64_t whole = values(operations, out);
+        note_shallow(operations, layer, "batch norm, gradient",
+                     (source.is_pooled ? pooled : whole) + whole * (slope_h == h ? 1 : 2));
+        return operations->path->shallow_gradient(operations, layer, source, h, slope_h, inverse, x,
+                                                  gradients, err);
+    }
+    wa_status status =
+        wa_operations_activate_backward(operations, layer, source, h, slope_h, inverse, dz, err);
+    return status == WA_OK ? wa_operations_weight_gradient(operations, layer, x, dz, gradients, err)
+                           : status;
 }
 
 wa_status wa_operations_pool(struct wa_operations *operations, uint32_t layer, cl_mem a,

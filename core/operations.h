@@ -71,6 +71,15 @@ WA_MUST_CHECK wa_status wa_operations_activate(struct wa_operations *operations,
                                                const struct wa_layout *a_layout, cl_mem inverse,
                                                struct wa_error *err);
 
+/* Both, of a layer that is not dense: in one pass where the device's kernels can, and z is then written only
+ * with keep_h, as h. Same bits. */
+WA_MUST_CHECK wa_status wa_operations_forward_activate(struct wa_operations *operations,
+                                                       uint32_t layer, cl_mem weights,
+                                                       cl_mem arranged, cl_mem x, cl_mem z,
+                                                       bool keep_h, cl_mem a,
+                                                       const struct wa_layout *a_layout,
+                                                       cl_mem inverse, struct wa_error *err);
+
 /* A gradient at a layer's output: whole, or one for all positions of a channel ([channel][lane],
  * times 1/positions: what pooling sends down). */
 struct wa_gradient_source {
@@ -85,6 +94,12 @@ WA_MUST_CHECK wa_status wa_operations_activate_backward(struct wa_operations *op
                                                         struct wa_gradient_source source, cl_mem h,
                                                         cl_mem slope_h, cl_mem inverse, cl_mem dz,
                                                         struct wa_error *err);
+
+/* The same, and the weight gradient from it and the layer's input x, where nothing else needs dz: what that
+ * holds afterwards is not said. */
+WA_MUST_CHECK wa_status wa_operations_activate_gradient(
+    struct wa_operations *operations, uint32_t layer, struct wa_gradient_source source, cl_mem h,
+    cl_mem slope_h, cl_mem inverse, cl_mem dz, cl_mem x, cl_mem gradients, struct wa_error *err);
 
 /* pooled [channel][lane] = mean over positions of the layer's output activity. */
 WA_MUST_CHECK wa_status wa_operations_pool(struct wa_operations *operations, uint32_t layer,

@@ -43,6 +43,7 @@ static void list_programs(const struct wa_engine *engine, const struct wa_model 
     char options[WA_BATCH_OPTION_BYTES];
     wa_operations_batch_options(model->batch, options);
     wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, options, list);
+    wa_cpu_shallow_programs(engine, model, options, list);
     wa_cpu_winograd_programs(engine, model, list);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         if (uses_kind(engine, model, kind)) {
@@ -102,6 +103,10 @@ static wa_status make_tables(struct wa_operations *operations, struct wa_error *
         }
         size_t floats = tables->winograd_gradient.is_used ? tables->winograd_gradient.partial_floats
                                                           : tables->gradient.partial_floats;
+        if (wa_cpu_shallow_fits(operations->engine, layer)) {
+            size_t shallow = wa_cpu_shallow_partial_floats(operations->engine, layer);
+            floats = shallow > floats ? shallow : floats;
+        }
         partial = floats > partial ? floats : partial;
     }
     if (status == WA_OK) {
@@ -130,6 +135,9 @@ static wa_status create(struct wa_operations *operations, struct wa_error *err)
     wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
                                                   options, state, err);
     if (status == WA_OK) {
+        status = wa_cpu_shallow_init(operations, options, err);
+    }
+    if (status == WA_OK) {
         status = make_wide_kernels(operations, err);
     }
     if (status == WA_OK) {
@@ -146,6 +154,7 @@ static void destroy(struct wa_operations *operations)
         return;
     }
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
+    wa_cpu_shallow_finish(operations);
     wa_cpu_winograd_finish(operations);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         wa_cpu_release_kernel(state->wide_gradient[kind]);
@@ -181,8 +190,8 @@ static wa_status convolve(struct wa_operations *operations, uint32_t layer, bool
                : wa_cpu_convolve(operations, layer, is_backward, arranged, x, y, err);
 }
 
-static wa_status weight_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x, cl_mem dz,
-                                 cl_mem gradients, struct wa_error *err)
+static wa_status weight_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x,
+                                 cl_mem dz, cl_mem gradients, struct wa_error *err)
 {
     return operations->state->layers[layer].winograd_gradient.is_used
                ? wa_cpu_winograd_weight_gradient(operations, layer, x, dz, gradients, err)
@@ -203,12 +212,18 @@ static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_m
     /* A dense layer's product has scaled already. */
     double scale = l->is_dense ? 1.0 : (double)l->scale;
     return wa_engine_launch(operations->engine, operations->state->batch_norm_forward, &range, err,
-                            "mmmmmmiiffiiiiiiiii", z, z, a, inverse, weights, map,
-                            map_base, (int)l->bias_offset,
-                            scale, WA_BATCH_NORM_EPSILON,
+                            "mmmmmmiiffiiiiiiiii", z, z, a, inverse, weights, map, map_base,
+                            (int)l->bias_offset, scale, WA_BATCH_NORM_EPSILON,
                             l->shape.normalization == WA_NORMALIZATION_BATCH,
                             l->shape.activation == WA_ACTIVATION_RELU, (int)keep_h, out->columns,
                             out->plane, out->row, a_layout->base, a_layout->plane, a_layout->row);
+}
+
+struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_pooled)
+{
+    return is_pooled
+               ? (struct wa_strides){out->lanes, 0, 0, 1.0 / ((double)out->rows * out->columns)}
+               : (struct wa_strides){out->plane, out->row, out->lanes, 1.0};
 }
 
 static wa_status activate_backward(struct wa_operations *operations, uint32_t layer,
@@ -219,18 +234,15 @@ static wa_status activate_backward(struct wa_operations *operations, uint32_t la
     const struct wa_layout *out = &l->output;
     const struct wa_layout *to = &l->gradient;
     struct wa_range range = {2, {(size_t)out->channels, (size_t)out->rows}, {1, 1}};
-    int plane = source.is_pooled ? out->lanes : out->plane;
-    int row = source.is_pooled ? 0 : out->row;
-    int column = source.is_pooled ? 0 : out->lanes;
-    double share = source.is_pooled ? 1.0 / ((double)out->rows * out->columns) : 1.0;
+    const struct wa_strides g = wa_cpu_source_strides(out, source.is_pooled);
     /* The next products of a dense layer scale themselves. */
     double scale = l->is_dense ? 1.0 : (double)l->scale;
     return wa_engine_launch(operations->engine, operations->state->batch_norm_backward, &range, err,
                             "mmmmmmffiiiiiiiiiii", source.memory, h, slope_h, inverse, dz,
-                            operations->state->bias_partial, share, scale,
+                            operations->state->bias_partial, g.share, scale,
                             l->shape.normalization == WA_NORMALIZATION_BATCH,
-                            l->shape.activation == WA_ACTIVATION_RELU, out->columns, plane, row,
-                            column, out->plane, out->row, to->base, to->plane, to->row);
+                            l->shape.activation == WA_ACTIVATION_RELU, out->columns, g.plane, g.row,
+                            g.column, out->plane, out->row, to->base, to->plane, to->row);
 }
 
 static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a,
@@ -241,6 +253,11 @@ static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a
     return wa_engine_launch(operations->engine, operations->state->pool, &range, err, "mmiiiii", a,
                             pooled, out->rows, out->columns, a_layout->base, a_layout->plane,
                             a_layout->row);
+}
+
+static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
+{
+    return wa_cpu_shallow_fits(operations->engine, &operations->model->layers[layer]);
 }
 
 const struct wa_operations_path wa_operations_cpu_path = {
@@ -257,4 +274,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .extra_floats = wa_cpu_winograd_floats,
     .arrange_more = wa_cpu_winograd_arrange,
     .note_images = wa_cpu_winograd_map,
+    .is_shallow = is_shallow,
+    .shallow_forward = wa_cpu_shallow_forward,
+    .shallow_gradient = wa_cpu_shallow_gradient,
 };

@@ -56,6 +56,7 @@ struct wa_path_state {
     struct wa_cpu_layer *layers;
     cl_kernel convolution, weight_gradient, weight_gradient_finish;
     cl_kernel batch_norm_forward, batch_norm_backward, pool;
+    cl_kernel shallow_forward, shallow_gradient; /* where some layer reads few values */
     /* by the logarithm of out_vectors; only those that some layer uses */
     cl_kernel wide_gradient[WA_CPU_OUT_VECTOR_KINDS], wide_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem partial, bias_partial;
@@ -69,6 +70,14 @@ struct wa_path_state {
     cl_mem scratch, map, map_table;
     int map_count;
 };
+
+/* How a gradient at a layer's output is walked, and what it counts: after pooling all positions of a channel
+ * share one. operations_cpu.c */
+struct wa_strides {
+    int plane, row, column;
+    double share;
+};
+struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_pooled);
 
 /* convolution_cpu.c; gathered_taps: of the tuning, 0 for the default */
 WA_MUST_CHECK wa_status wa_cpu_direction_init(struct wa_operations *operations,
@@ -92,29 +101,34 @@ static inline void wa_cpu_release_kernel(cl_kernel kernel)
 bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_layer *layer,
                           bool is_backward);
 /* Whether some layer of this stride has a product that goes this way. */
-bool wa_cpu_winograd_uses(const struct wa_engine *engine, const struct wa_model *model, uint32_t stride);
+bool wa_cpu_winograd_uses(const struct wa_engine *engine, const struct wa_model *model,
+                          uint32_t stride);
 /* Kernels, tables, scratch and maps for all layers; nothing where none goes this way. */
-WA_MUST_CHECK wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_winograd_init(struct wa_operations *operations,
+                                             struct wa_error *err);
 void wa_cpu_winograd_finish(struct wa_operations *operations);
 void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_model *model,
                               struct wa_program_list *list);
 /* Whether a layer's weight gradient goes this way, and the logarithm of the vectors of outputs that its
  * products then hold. */
-bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer);
-int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer);
+bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine,
+                                   const struct wa_model_layer *layer);
+int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine,
+                                  const struct wa_model_layer *layer);
 /* The programs and kernels of the weight gradients of a stride, by kind; those that some layer wants. */
 void wa_cpu_winograd_gradient_programs(const struct wa_engine *engine, const struct wa_model *model,
                                        uint32_t stride, const char *file,
                                        struct wa_program_list *list);
-WA_MUST_CHECK wa_status wa_cpu_winograd_gradient_kernels(struct wa_operations *operations,
-                                                         uint32_t stride, const char *file,
-                                                         const char *name, cl_kernel *ret_kernels,
-                                                         const char *finish_name,
-                                                         cl_kernel *ret_finishes,
-                                                         struct wa_error *err);
-/* Chunks and parts of a gradient: vectors of lanes that a chunk takes, parts that fit. */
+WA_MUST_CHECK wa_status wa_cpu_winograd_gradient_kernels(
+    struct wa_operations *operations, uint32_t stride, const char *file, const char *name,
+    cl_kernel *ret_kernels, const char *finish_name, cl_kernel *ret_finishes, struct wa_error *err);
+/* Chunks and parts of a gradient: vectors of lanes that a chunk takes, floats of a part, parts that
+ * fit. */
 int wa_cpu_winograd_gradient_vectors(size_t vector_bytes);
-int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks);
+size_t wa_cpu_winograd_gradient_part(const struct wa_engine *engine,
+                                     const struct wa_model_layer *layer);
+int wa_cpu_winograd_gradient_parts(const struct wa_engine *engine,
+                                   const struct wa_model_layer *layer, int chunks);
 size_t wa_cpu_winograd_floats(const struct wa_operations *operations, bool is_backward);
 /* Transforms all layers' weights behind the arranged ones. */
 WA_MUST_CHECK wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_backward,
@@ -140,7 +154,8 @@ WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_table(struct wa_operations *oper
                                                       uint32_t layer, bool is_backward,
                                                       struct wa_error *err);
 WA_MUST_CHECK wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operations,
-                                                               uint32_t layer, struct wa_error *err);
+                                                               uint32_t layer,
+                                                               struct wa_error *err);
 void wa_cpu_winograd_stride2_finish(struct wa_operations *operations);
 void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const struct wa_model *model,
                                       struct wa_program_list *list);
@@ -152,9 +167,31 @@ WA_MUST_CHECK wa_status wa_cpu_gradient_init(struct wa_operations *operations,
                                              const struct wa_model_layer *layer,
                                              struct wa_cpu_gradient *ret_gradient,
                                              struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_gradient_add_parts(struct wa_operations *operations,
+                                                  const struct wa_model_layer *layer, int parts,
+                                                  cl_mem gradients, struct wa_error *err);
 void wa_cpu_gradient_finish(struct wa_engine *engine, struct wa_cpu_gradient *gradient);
 WA_MUST_CHECK wa_status wa_cpu_weight_gradient(struct wa_operations *operations, uint32_t layer,
                                                cl_mem x, cl_mem dz, cl_mem gradients,
                                                struct wa_error *err);
+
+/* shallow_cpu.c: whether a layer's convolution and batch norm go in one pass, and its gradient in another. */
+bool wa_cpu_shallow_fits(const struct wa_engine *engine, const struct wa_model_layer *layer);
+void wa_cpu_shallow_programs(const struct wa_engine *engine, const struct wa_model *model,
+                             const char *batch_options, struct wa_program_list *list);
+/* Kernels, where some layer goes this way. */
+WA_MUST_CHECK wa_status wa_cpu_shallow_init(struct wa_operations *operations,
+                                            const char *batch_options, struct wa_error *err);
+void wa_cpu_shallow_finish(struct wa_operations *operations);
+size_t wa_cpu_shallow_partial_floats(const struct wa_engine *engine,
+                                     const struct wa_model_layer *layer);
+WA_MUST_CHECK wa_status wa_cpu_shallow_forward(struct wa_operations *operations, uint32_t layer,
+                                               cl_mem arranged, cl_mem x, cl_mem h, bool keep_h,
+                                               cl_mem a, const struct wa_layout *a_layout,
+                                               cl_mem inverse, struct wa_error *err);
+WA_MUST_CHECK wa_status wa_cpu_shallow_gradient(struct wa_operations *operations, uint32_t layer,
+                                                struct wa_gradient_source source, cl_mem h,
+                                                cl_mem slope_h, cl_mem inverse, cl_mem x,
+                                                cl_mem gradients, struct wa_error *err);
 
 #endif

@@ -81,12 +81,13 @@ static void write_source(const wa_update *update, struct text *text)
 
 static wa_status check_update(struct wa_session *session, const wa_update *update)
 {
-    if (session->optimizer.kernel) {
+    if (session->optimizer.state_names) {
         return misuse(session, "set_update", "it may be called once");
     }
     if (!update || !update->statement || strlen(update->statement) > SOURCE_BYTES / 2 ||
         update->state_count > MAX_STATES || update->scalar_count > MAX_SCALARS) {
-        return misuse(session, "set_update", "expected a statement, at most 8 states and 8 scalars");
+        return misuse(session, "set_update",
+                      "expected a statement, at most 8 states and 8 scalars");
     }
     for (uint32_t i = 0; i < update->state_count; i++) {
         if (!is_name(update->state_names[i])) {
@@ -95,7 +96,8 @@ static wa_status check_update(struct wa_session *session, const wa_update *updat
     }
     for (uint32_t i = 0; i < update->scalar_count; i++) {
         if (!is_name(update->scalar_names[i])) {
-            return misuse(session, "set_update", "a scalar's name is not a C identifier of 1 to 31");
+            return misuse(session, "set_update",
+                          "a scalar's name is not a C identifier of 1 to 31");
         }
     }
     return WA_OK;
@@ -109,9 +111,9 @@ static wa_status build_kernel(struct wa_session *session, const wa_update *updat
     }
     write_source(update, &text);
     cl_program program = NULL;
-    wa_status status = wa_programs_get_text(session->engine->programs,
-                                            session->spec.optimizer->plugin.id, text.bytes,
-                                            "-cl-std=CL1.2", &program, session->err);
+    wa_status status =
+        wa_programs_get_text(session->engine->programs, session->spec.optimizer->plugin.id,
+                             text.bytes, "-cl-std=CL1.2", &program, session->err);
     free(text.bytes);
     if (status == WA_OK) {
         cl_int code = CL_SUCCESS;
@@ -126,7 +128,7 @@ static wa_status set_update(const wa_optimizer_host *host, const wa_update *upda
     struct wa_session *session = session_of(host);
     struct optimizer *optimizer = &session->optimizer;
     wa_status status = check_update(session, update);
-    if (status == WA_OK) {
+    if (status == WA_OK && !session->engine->plan) {
         status = build_kernel(session, update);
     }
     if (status != WA_OK) {
@@ -147,7 +149,8 @@ static wa_status set_update(const wa_optimizer_host *host, const wa_update *upda
                             "optimizer state", &optimizer->state, session->err);
 }
 
-static wa_status launch(struct wa_session *session, size_t first, size_t count, const float *scalars)
+static wa_status launch(struct wa_session *session, size_t first, size_t count,
+                        const float *scalars)
 {
     struct optimizer *optimizer = &session->optimizer;
     if (count == 0) {
@@ -172,12 +175,11 @@ static wa_status launch(struct wa_session *session, size_t first, size_t count, 
     wa_engine_note_work(engine, &work, 0,
                         (uint64_t)count * sizeof(float) *
                             (3 + 2 * (uint64_t)optimizer->state_count));
-    return wa_engine_launch(engine, optimizer->kernel, &range, session->err, types,
-                            session->trained->memory, session->gradients, optimizer->state,
-                            session->halted, (int)first, (int)count, (int)chunk,
-                            (int)session->model.parameter_count, (double)s[0], (double)s[1],
-                            (double)s[2], (double)s[3], (double)s[4], (double)s[5], (double)s[6],
-                            (double)s[7]);
+    return wa_engine_launch(
+        engine, optimizer->kernel, &range, session->err, types, session->trained->memory,
+        session->gradients, optimizer->state, session->halted, (int)first, (int)count, (int)chunk,
+        (int)session->model.parameter_count, (double)s[0], (double)s[1], (double)s[2], (double)s[3],
+        (double)s[4], (double)s[5], (double)s[6], (double)s[7]);
 }
 
 /* One launch for each stretch of trained layers. */
@@ -235,10 +237,10 @@ wa_status wa_optimizer_host_create(struct wa_session *session)
                                            .update = update};
     status = wa_plugin_host_check(&optimizer->host, "create",
                                   optimizer->ops->create(&optimizer->table, &optimizer->self));
-    if (status == WA_OK && !optimizer->kernel) {
+    if (status == WA_OK && !optimizer->state_names) {
         status = misuse(session, "create", "it did not call set_update");
     }
-    return status;
+    return wa_session_add_place(session, session->spec.optimizer_place, status);
 }
 
 wa_status wa_optimizer_host_apply(struct wa_session *session, uint64_t step)

@@ -65,7 +65,8 @@ wa_status wa_parameters_list(struct wa_session *session)
     const struct optimizer *optimizer = &session->optimizer;
     const struct wa_model *model = &session->model;
     size_t sets = 1u + optimizer->state_count;
-    session->tensors = calloc(sets * WA_TENSOR_KINDS * model->layer_count, sizeof *session->tensors);
+    session->tensors =
+        calloc(sets * WA_TENSOR_KINDS * model->layer_count, sizeof *session->tensors);
     if (!session->tensors) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
@@ -90,8 +91,8 @@ const struct wa_session_tensor *wa_session_tensors(const struct wa_session *sess
 wa_status wa_session_read(struct wa_session *session, const struct wa_session_tensor *tensor,
                           float *ret_values, struct wa_error *err)
 {
-    return wa_engine_read(session->engine, tensor->memory, tensor->offset * sizeof(float), ret_values,
-                          tensor->count * sizeof(float), err);
+    return wa_engine_read(session->engine, tensor->memory, tensor->offset * sizeof(float),
+                          ret_values, tensor->count * sizeof(float), err);
 }
 
 wa_status wa_session_write(struct wa_session *session, const struct wa_session_tensor *tensor,
@@ -100,4 +101,35 @@ wa_status wa_session_write(struct wa_session *session, const struct wa_session_t
     session->live->is_arranged[0] = session->live->is_arranged[1] = false;
     return wa_engine_write(session->engine, tensor->memory, tensor->offset * sizeof(float), values,
                            tensor->count * sizeof(float), err);
+}
+
+wa_status wa_session_keep(struct wa_session *session, float **ret_values, struct wa_error *err)
+{
+    size_t floats = 0;
+    for (size_t i = 0; i < session->tensor_count; i++) {
+        floats += session->tensors[i].count;
+    }
+    float *values = malloc((floats + 1) * sizeof *values);
+    wa_status status = values ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
+    float *next = values;
+    for (size_t i = 0; i < session->tensor_count && status == WA_OK; i++) {
+        status = wa_session_read(session, &session->tensors[i], next, err);
+        next += session->tensors[i].count;
+    }
+    if (status != WA_OK) {
+        free(values);
+        return status;
+    }
+    *ret_values = values;
+    return WA_OK;
+}
+
+wa_status wa_session_put_back(struct wa_session *session, const float *values, struct wa_error *err)
+{
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < session->tensor_count && status == WA_OK; i++) {
+        status = wa_session_write(session, &session->tensors[i], values, err);
+        values += session->tensors[i].count;
+    }
+    return status;
 }

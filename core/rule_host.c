@@ -37,9 +37,11 @@ static wa_status new_weights(struct wa_session *session, bool is_frozen, struct 
     weights->is_frozen = is_frozen;
     weights->next = session->weights;
     session->weights = weights;
-    weights->host = calloc(session->model.parameter_count, sizeof *weights->host);
-    if (!weights->host) {
-        return no_memory(session);
+    if (!session->engine->plan) {
+        weights->host = calloc(session->model.parameter_count, sizeof *weights->host);
+        if (!weights->host) {
+            return no_memory(session);
+        }
     }
     *ret = weights;
     return WA_OK;
@@ -150,7 +152,8 @@ static wa_status set_state_trained(const wa_rule_host *host, uint32_t layer, boo
     wa_status status = check_creating(session, "set_state_trained");
     if (status == WA_OK &&
         (layer >= session->model.layer_count || session->model.layers[layer].state_count == 0)) {
-        status = misuse(session, "set_state_trained", "there is no such layer with a trained state");
+        status =
+            misuse(session, "set_state_trained", "there is no such layer with a trained state");
     }
     if (status == WA_OK) {
         session->is_state_trained[layer] = is_trained;
@@ -161,7 +164,8 @@ static wa_status set_state_trained(const wa_rule_host *host, uint32_t layer, boo
 /* ---- [draw] --------------------------------------------------------------------------------- */
 
 /* Order out, kh, kw, in; drawn and divided in double, then rounded. */
-static void draw_layer_weights(struct wa_session *session, struct wa_weights *weights, uint32_t layer)
+static void draw_layer_weights(struct wa_session *session, struct wa_weights *weights,
+                               uint32_t layer)
 {
     const struct wa_model_layer *l = &session->model.layers[layer];
     float *values = weights->host + l->weight_offset;
@@ -215,6 +219,20 @@ static wa_status draw_feedback(const wa_rule_host *host, wa_feedback *feedback, 
     return WA_OK;
 }
 
+/* The live weights; of a pair, those that it trains, too. */
+static wa_status make_live_weights(struct wa_session *session)
+{
+    wa_status status = new_weights(session, false, &session->live);
+    session->rule_table.live = session->trained = session->live;
+    if (status == WA_OK && session->spec.leader) {
+        session->live->is_borrowed = true;
+        if (!session->spec.is_observer) {
+            status = new_weights(session, false, &session->trained);
+        }
+    }
+    return status;
+}
+
 /* A follower starts from its leader's weights, whatever its own rule draws, and sees them ever after. */
 static wa_status follow_weights(struct wa_session *session)
 {
@@ -222,20 +240,18 @@ static wa_status follow_weights(struct wa_session *session)
     size_t bytes = session->model.parameter_count * sizeof *session->live->host;
     wa_status status = wa_engine_read(session->engine, leader->live->memory, 0, session->live->host,
                                       bytes, session->err);
-    if (status == WA_OK && !session->spec.is_observer) {
-        status = new_weights(session, false, &session->trained);
-    }
-    if (status == WA_OK && !session->spec.is_observer) {
+    if (status == WA_OK && session->trained != session->live) {
         memcpy(session->trained->host, session->live->host, bytes);
     }
-    session->live->is_borrowed = true;
     return status;
 }
 
 wa_status wa_rule_host_draw(struct wa_session *session)
 {
-    wa_status status = new_weights(session, false, &session->live);
-    session->rule_table.live = session->trained = session->live;
+    wa_status status = make_live_weights(session);
+    if (status != WA_OK || session->engine->plan) {
+        return status;
+    }
     const wa_rule_ops *ops = session->spec.rule->plugin.rule;
     wa_rng_seed(&session->rng, session->spec.seed);
     for (uint32_t l = 0; l < session->model.layer_count && status == WA_OK; l++) {
@@ -272,7 +288,8 @@ static wa_status find_weights(struct wa_session *session, const struct wa_weight
 }
 
 /* The weights in the order that convolution kernels read; made when they changed. */
-static wa_status arrange(struct wa_session *session, const struct wa_weights *constant, bool backward)
+static wa_status arrange(struct wa_session *session, const struct wa_weights *constant,
+                         bool backward)
 {
     struct wa_weights *weights = NULL;
     wa_status status = find_weights(session, constant, &weights);
@@ -296,7 +313,7 @@ static wa_status arrange(struct wa_session *session, const struct wa_weights *co
 /* What layer l reads on a tape. */
 static cl_mem layer_input(const struct wa_session *session, const struct wa_tape *tape, uint32_t l)
 {
-    return l == 0 ? session->images
+    return l == 0                                                    ? session->images
            : session->model.layers[l].shape.input == WA_INPUT_POOLED ? tape->layers[l - 1].pooled
                                                                      : tape->layers[l - 1].a;
 }
@@ -316,17 +333,19 @@ wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weigh
     for (uint32_t l = 0; l <= top && status == WA_OK; l++) {
         struct tape_layer *t = &tape->layers[l];
         cl_mem z = t->h ? t->h : session->scratch;
-        status = wa_operations_forward(session->operations, l, weights->memory, weights->arranged[0],
-                                       layer_input(session, tape, l), z, session->err);
-        if (l == top || status != WA_OK) {
-            break; /* the readout's bias is added where its error is taken */
+        if (l == top) { /* the readout's bias is added where its error is taken */
+            return wa_operations_forward(session->operations, l, weights->memory,
+                                         weights->arranged[0], layer_input(session, tape, l), z,
+                                         session->err);
         }
         const struct wa_layout *layout = wa_rule_host_activity_layout(session, l);
-        status = wa_operations_activate(session->operations, l, weights->memory, z, tape->keeps_h,
-                                        t->a, layout, t->inverse, session->err);
+        status =
+            wa_operations_forward_activate(session->operations, l, weights->memory,
+                                           weights->arranged[0], layer_input(session, tape, l), z,
+                                           tape->keeps_h, t->a, layout, t->inverse, session->err);
         if (status == WA_OK && t->pooled) {
-            status = wa_operations_pool(session->operations, l, t->a, layout, t->pooled,
-                                        session->err);
+            status =
+                wa_operations_pool(session->operations, l, t->a, layout, t->pooled, session->err);
         }
     }
     return status;
@@ -390,8 +409,8 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
     session->needs_dz[b->layer] = true;
     session->has_gradient[b->layer] = session->has_gradient[b->layer] || b->gradient_tape;
     session->has_state_gradient[b->layer] = session->has_state_gradient[b->layer] || b->transport;
-    session->joins_two_nets = session->joins_two_nets ||
-                              (b->gradient_tape && b->gradient_tape != b->transport_tape);
+    session->joins_two_nets =
+        session->joins_two_nets || (b->gradient_tape && b->gradient_tape != b->transport_tape);
     if (b->transport && (b->layer > 0 || session->model.is_sequence)) {
         session->transports[b->layer] = b->transport;
     }
@@ -401,16 +420,32 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
     }
 }
 
+/* The error at the layer's output. */
+static struct wa_gradient_source source_of(const wa_backward *b)
+{
+    return (struct wa_gradient_source){b->delta->is_pooled ? b->delta->pooled : b->delta->whole,
+                                       b->delta->is_pooled};
+}
+
 /* dz of a layer from the error at its output, with h of one tape and ReLU' of another. */
 static wa_status activate_backward(struct wa_session *session, const wa_backward *b,
                                    const struct wa_tape *tape, const struct wa_tape *slope_tape)
 {
     const struct tape_layer *t = &tape->layers[b->layer];
-    struct wa_gradient_source source = {b->delta->is_pooled ? b->delta->pooled : b->delta->whole,
-                                        b->delta->is_pooled};
-    return wa_operations_activate_backward(session->operations, b->layer, source, t->h,
+    return wa_operations_activate_backward(session->operations, b->layer, source_of(b), t->h,
                                            slope_tape->layers[b->layer].h, t->inverse,
                                            session->dz[b->layer], session->err);
+}
+
+/* The same and the weight gradient from it, where nothing else needs dz. */
+static wa_status activate_gradient(struct wa_session *session, const wa_backward *b,
+                                   const struct wa_tape *slope_tape)
+{
+    const struct tape_layer *t = &b->gradient_tape->layers[b->layer];
+    return wa_operations_activate_gradient(
+        session->operations, b->layer, source_of(b), t->h, slope_tape->layers[b->layer].h,
+        t->inverse, session->dz[b->layer], layer_input(session, b->gradient_tape, b->layer),
+        session->gradients, session->err);
 }
 
 static wa_status weight_gradient(struct wa_session *session, const wa_backward *b, cl_mem dz)
@@ -435,7 +470,8 @@ static wa_status transport(struct wa_session *session, const wa_backward *b, cl_
 static wa_status check_backward(struct wa_session *session, const wa_backward *b)
 {
     if (!b || !b->delta || !b->transport_tape || b->layer >= session->model.layer_count) {
-        return misuse(session, "backward", "expected a layer of the net, a delta and a transport tape");
+        return misuse(session, "backward",
+                      "expected a layer of the net, a delta and a transport tape");
     }
     if (b->delta->layer != b->layer) {
         return misuse(session, "backward", "the delta stands at another layer's output");
@@ -474,9 +510,12 @@ static wa_status backward(const wa_rule_host *host, const wa_backward *b)
     bool is_shared = is_top || b->gradient_tape == b->transport_tape;
     if (b->gradient_tape) {
         bool own_slope = session->model.layers[b->layer].shape.join != WA_JOIN_BEFORE_ACTIVATION;
+        const struct wa_tape *slope_tape = own_slope ? b->gradient_tape : b->transport_tape;
+        if (!is_top && !goes_down) {
+            return activate_gradient(session, b, slope_tape);
+        }
         if (!is_top) {
-            status = activate_backward(session, b, b->gradient_tape,
-                                       own_slope ? b->gradient_tape : b->transport_tape);
+            status = activate_backward(session, b, b->gradient_tape, slope_tape);
         }
         if (status == WA_OK) {
             status = weight_gradient(session, b, dz);
@@ -498,7 +537,8 @@ static wa_status feed_back(const wa_rule_host *host, const wa_feedback *feedback
 {
     struct wa_session *session = session_of(host);
     if (!feedback || !delta || layer + 1 >= session->model.layer_count) {
-        return misuse(session, "feed_back", "expected feedback, a layer below the readout and a delta");
+        return misuse(session, "feed_back",
+                      "expected feedback, a layer below the readout and a delta");
     }
     delta->layer = layer;
     delta->is_error = false;

@@ -1,18 +1,14 @@
 /* The memory behind a rule's handles: weights sets, tapes, errors and feedback are allocated after the
- * planning pass, and released with the session. rule_host.c has the services that use them.
- *
- * Allocation runs twice: with session->plan set it only adds up sizes (session_memory.c), then it
- * allocates. */
+ * planning pass, and released with the session. rule_host.c has the services that use them. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "sequence.h"
 #include "session_private.h"
 
-/* A tensor whose size grows with the batch. */
 static wa_status make(struct wa_session *session, size_t floats, const char *what, cl_mem *ret)
 {
-    return wa_session_memory(session, floats * sizeof(float), true, NULL, what, ret);
+    return wa_engine_buffer(session->engine, floats * sizeof(float), what, ret, session->err);
 }
 
 static wa_status allocate_weights(struct wa_session *session, struct wa_weights *weights)
@@ -21,13 +17,12 @@ static wa_status allocate_weights(struct wa_session *session, struct wa_weights 
     if (weights->is_borrowed) {
         weights->memory = session->spec.leader->live->memory;
     } else {
-        status = wa_session_memory(session, session->model.parameter_count * sizeof *weights->host,
-                                   false, weights->host, "weights", &weights->memory);
+        status = wa_engine_buffer_from(session->engine, weights->host,
+                                       session->model.parameter_count * sizeof *weights->host,
+                                       "weights", &weights->memory, session->err);
     }
-    if (!session->plan) {
-        free(weights->host);
-        weights->host = NULL;
-    }
+    free(weights->host);
+    weights->host = NULL;
     return status;
 }
 
@@ -37,14 +32,14 @@ static wa_status allocate_arranged(struct wa_session *session, struct wa_weights
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         size_t floats = wa_operations_arranged_floats(session->operations, direction == 1);
         if (weights->is_needed[direction] && floats) {
-            status = wa_session_memory(session, floats * sizeof(float), false, NULL,
-                                       "arranged weights", &weights->arranged[direction]);
+            status = make(session, floats, "arranged weights", &weights->arranged[direction]);
         }
     }
     return status;
 }
 
-const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session, uint32_t layer)
+const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session,
+                                                     uint32_t layer)
 {
     const struct wa_model_layer *above = &session->model.layers[layer + 1];
     return above->shape.input == WA_INPUT_POOLED ? &session->model.layers[layer].output
@@ -65,12 +60,12 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
         if (l == top || status != WA_OK) {
             continue;
         }
-        status = make(session, wa_rule_host_activity_layout(session, l)->floats, "layer activities", &t->a);
+        status = make(session, wa_rule_host_activity_layout(session, l)->floats, "layer activities",
+                      &t->a);
         if (status == WA_OK) {
             size_t positions = (size_t)layer->output.channels * (size_t)layer->output.rows *
                                (size_t)layer->output.columns;
-            status = wa_session_memory(session, positions * sizeof(float), false, NULL,
-                                       "batch norm statistics", &t->inverse);
+            status = make(session, positions, "batch norm statistics", &t->inverse);
         }
         if (status == WA_OK && session->model.layers[l + 1].shape.input == WA_INPUT_POOLED) {
             status = make(session, (size_t)layer->output.channels * (size_t)layer->output.lanes,
@@ -112,17 +107,16 @@ static wa_status allocate_feedback(struct wa_session *session, struct wa_feedbac
         const struct wa_layout *out = &session->model.layers[l].output;
         size_t places = feedback->is_pooled ? 1 : (size_t)out->rows * (size_t)out->columns;
         size_t count = places * (size_t)out->channels * (size_t)session->model.classes;
-        if (!feedback->host[l]) {
+        if (!feedback->host[l] && !session->engine->plan) {
             return wa_fail(session->err, WA_E_PLUGIN,
                            "rule '%s' misuses direct_feedback: a layer's feedback was never drawn",
                            session->spec.rule->plugin.id);
         }
-        status = wa_session_memory(session, count * sizeof **feedback->host, false,
-                                   feedback->host[l], "direct feedback", &feedback->memory[l]);
-        if (!session->plan) {
-            free(feedback->host[l]);
-            feedback->host[l] = NULL;
-        }
+        status = wa_engine_buffer_from(session->engine, feedback->host[l],
+                                       count * sizeof **feedback->host, "direct feedback",
+                                       &feedback->memory[l], session->err);
+        free(feedback->host[l]);
+        feedback->host[l] = NULL;
     }
     return status;
 }
@@ -233,7 +227,8 @@ static void release_tape(struct wa_engine *engine, struct wa_tape *tape, uint32_
     }
 }
 
-static void release_feedbacks(struct wa_engine *engine, struct wa_feedback *feedback, uint32_t layers)
+static void release_feedbacks(struct wa_engine *engine, struct wa_feedback *feedback,
+                              uint32_t layers)
 {
     while (feedback) {
         struct wa_feedback *next = feedback->next;

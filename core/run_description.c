@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "log.h"
 #include "module.h"
 #include "operations.h"
 #include "sha256.h"
@@ -152,22 +153,27 @@ static wa_status describe_products(const struct wa_setup *setup, json_object **r
     return WA_OK;
 }
 
+static void add_config(json_object *run, const char *canonical)
+{
+    char hash[WA_SHA256_HEX_BYTES];
+    wa_sha256_hex(canonical, strlen(canonical), hash);
+    (void)json_object_object_add(run, "config", json_tokener_parse(canonical));
+    add_text(run, "config_sha256", hash);
+}
+
 wa_status wa_run_description_make(const struct wa_setup *setup, json_object **ret_run,
                                   struct wa_error *err)
 {
     char *canonical = NULL;
-    char hash[WA_SHA256_HEX_BYTES];
     wa_status status = wa_config_canonical(setup->config, &canonical, err);
     if (status != WA_OK) {
         return status;
     }
-    wa_sha256_hex(canonical, strlen(canonical), hash);
     json_object *run = json_object_new_object();
     json_object *versions = json_object_new_object();
     json_object *plugins = json_object_new_array();
     add_text(run, "config_file", setup->config->file);
-    (void)json_object_object_add(run, "config", json_tokener_parse(canonical));
-    add_text(run, "config_sha256", hash);
+    add_config(run, canonical);
     add_count(run, "seed", setup->batches.seed);
     (void)json_object_object_add(run, "device", describe_device(setup));
     add_text(run, "kernel_path", setup->engine.path == WA_PATH_GPU ? "gpu" : "cpu");
@@ -220,9 +226,8 @@ static wa_status check_products(const json_object *run, const struct wa_setup *s
     char *differences = NULL;
     wa_status status = describe_products(setup, &now, err);
     if (status == WA_OK) {
-        status =
-            wa_config_differences(json_object_to_json_string(then), json_object_to_json_string(now),
-                                  NULL, 0, &differences, err);
+        status = wa_config_differences(json_object_to_json_string(then),
+                                       json_object_to_json_string(now), NULL, 0, &differences, err);
     }
     if (status == WA_OK && *differences) {
         status =
@@ -255,14 +260,95 @@ wa_status wa_run_description_check(const json_object *run, const struct wa_setup
                                        sizeof ignored / sizeof *ignored, &differences, err);
     }
     if (status == WA_OK && *differences) {
-        status = wa_fail(err, WA_E_USAGE,
-                         "the config differs from that of the run to be resumed: %s; resume with the "
-                         "same config, or start another run with --out",
-                         differences);
+        status =
+            wa_fail(err, WA_E_USAGE,
+                    "the config differs from that of the run to be resumed: %s; resume with the "
+                    "same config, or start another run with --out",
+                    differences);
     }
     free(now);
     free(differences);
     return status == WA_OK ? check_products(run, setup, err) : status;
+}
+
+/* ---- A resume --------------------------------------------------------------------------------- */
+
+/* The device that the run was on last. */
+static json_object *last_device(const json_object *run)
+{
+    json_object *device = NULL;
+    json_object *later = NULL;
+    (void)json_object_object_get_ex(run, "device", &device);
+    if (json_object_object_get_ex(run, "resumed_on", &later) &&
+        json_object_is_type(later, json_type_array) && json_object_array_length(later) > 0) {
+        device = json_object_array_get_idx(later, json_object_array_length(later) - 1);
+    }
+    return device;
+}
+
+static const char *text_of(const json_object *object, const char *key)
+{
+    json_object *value = NULL;
+    const char *text =
+        json_object_object_get_ex(object, key, &value) ? json_object_get_string(value) : NULL;
+    return text ? text : "?";
+}
+
+static bool is_same_device(const json_object *a, const json_object *b)
+{
+    static const char *const keys[] = {"name", "platform", "platform_version", "driver"};
+    bool is_same = true;
+    for (size_t i = 0; i < sizeof keys / sizeof *keys; i++) {
+        is_same = is_same && strcmp(text_of(a, keys[i]), text_of(b, keys[i])) == 0;
+    }
+    return is_same;
+}
+
+/* Puts the device behind those that the run was on; false where it is the last one. */
+static bool add_device(json_object *run, const struct wa_setup *setup)
+{
+    json_object *last = last_device(run);
+    json_object *now = describe_device(setup);
+    json_object *later = NULL;
+    if (is_same_device(last, now)) {
+        (void)json_object_put(now);
+        return false;
+    }
+    wa_log(
+        WA_LOG_WARNING,
+        "the run was on %s (%s, driver %s) and goes on on %s (%s, driver %s): its last digits will "
+        "differ from those of a run on one device",
+        text_of(last, "name"), text_of(last, "platform"), text_of(last, "driver"),
+        text_of(now, "name"), text_of(now, "platform"), text_of(now, "driver"));
+    if (!json_object_object_get_ex(run, "resumed_on", &later) ||
+        !json_object_is_type(later, json_type_array)) {
+        later = json_object_new_array();
+        (void)json_object_object_add(run, "resumed_on", later);
+    }
+    (void)json_object_array_add(later, now);
+    return true;
+}
+
+wa_status wa_run_description_resume(json_object *run, const struct wa_setup *setup,
+                                    bool *ret_is_changed, struct wa_error *err)
+{
+    char *now = NULL;
+    char *then = NULL;
+    json_object *config = NULL;
+    wa_status status = wa_config_canonical(setup->config, &now, err);
+    if (status != WA_OK) {
+        return status;
+    }
+    (void)json_object_object_get_ex(run, "config", &config);
+    then = wa_config_canonical_value(config);
+    bool is_changed = !then || strcmp(then, now) != 0;
+    if (is_changed) {
+        add_config(run, now);
+    }
+    *ret_is_changed = add_device(run, setup) || is_changed;
+    free(now);
+    free(then);
+    return WA_OK;
 }
 
 /* ---- The default directory ------------------------------------------------------------------ */
@@ -272,8 +358,8 @@ static void append(char *text, size_t size, const char *part, size_t length)
     size_t used = strlen(text);
     for (size_t i = 0; i < length && used + 1 < size; i++) {
         char c = part[i];
-        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                        c == '.' || c == '-' || c == '_';
+        bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                        (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_';
         text[used++] = is_plain ? c : '_';
     }
     text[used] = '\0';

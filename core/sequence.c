@@ -28,10 +28,9 @@ static cl_kernel *kernel_at(struct wa_sequence *sequence, size_t i)
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
 
-/* A tensor whose size grows with the batch. */
 static wa_status make(struct wa_session *session, size_t floats, const char *what, cl_mem *ret)
 {
-    return wa_session_memory(session, floats * sizeof(float), true, NULL, what, ret);
+    return wa_engine_buffer(session->engine, floats * sizeof(float), what, ret, session->err);
 }
 
 static wa_status allocate_buffers(struct wa_session *session)
@@ -72,8 +71,7 @@ static wa_status allocate_arranged(struct wa_session *session, struct wa_weights
     wa_status status = WA_OK;
     for (int direction = 0; direction < (is_cpu ? 2 : 1) && status == WA_OK; direction++) {
         if (weights->is_needed[direction]) {
-            status = wa_session_memory(session, floats * sizeof(float), false, NULL,
-                                       "arranged weights", &weights->arranged[direction]);
+            status = make(session, floats, "arranged weights", &weights->arranged[direction]);
         }
     }
     return status;
@@ -129,7 +127,7 @@ static wa_status create(struct wa_session *session)
 
 wa_status wa_sequence_allocate(struct wa_session *session)
 {
-    wa_status status = session->sequence ? WA_OK : create(session);
+    wa_status status = create(session);
     if (status == WA_OK) {
         status = allocate_buffers(session);
     }
@@ -273,19 +271,19 @@ wa_status wa_sequence_forward(struct wa_session *session, const struct wa_weight
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *layers = session->model.layers;
     bool is_cpu = session->engine->path == WA_PATH_CPU;
+    uint64_t outputs = layers[WA_READOUT].weight_count + sequence_values(session, q->outputs);
     note(session, WA_RECURRENCE, "forward",
          layers[WA_RECURRENCE].weight_count + sequence_values(session, q->inputs) +
-             sequence_values(session, q->units));
-    wa_status status = is_cpu ? wa_sequence_cpu_forward(session, weights, tape)
-                              : recurrence_forward(session, weights, tape);
+             sequence_values(session, q->units) + (is_cpu ? outputs : 0));
+    if (is_cpu) { /* the readout is in it */
+        return wa_sequence_cpu_forward(session, weights, tape);
+    }
+    wa_status status = recurrence_forward(session, weights, tape);
     if (status != WA_OK) {
         return status;
     }
-    note(session, WA_READOUT, "forward",
-         layers[WA_READOUT].weight_count + sequence_values(session, q->units) +
-             sequence_values(session, q->outputs));
-    return is_cpu ? wa_sequence_cpu_readout_forward(session, weights, tape)
-                  : readout_forward(session, weights, tape);
+    note(session, WA_READOUT, "forward", sequence_values(session, q->units) + outputs);
+    return readout_forward(session, weights, tape);
 }
 
 wa_status wa_sequence_output_error(struct wa_session *session, const struct wa_tape *tape,

@@ -14,9 +14,8 @@
 /* A wa_delta stands at the readout's output (layer 1) or at the states (layer 0). There it is not
  * held as a tensor: it is the error and the readout's weights that carried it down. */
 
-/* Kernels, buffers and tapes of a session whose model is a sequence, after the planning pass (like
- * wa_rule_host_allocate it runs twice, first to add up sizes); into session->sequence, wa_sequence_finish
- * takes NULL and what was left half done. */
+/* Kernels, buffers and tapes of a session whose model is a sequence, after the planning pass; into
+ * session->sequence, wa_sequence_finish takes NULL and what was left half done. */
 WA_MUST_CHECK wa_status wa_sequence_allocate(struct wa_session *session);
 void wa_sequence_finish(struct wa_session *session);
 

@@ -4,15 +4,15 @@
 #include <stdio.h>
 
 enum {
-    PANEL_VECTORS = 2,
-    MOST_ROWS = 13,        /* x 2 vectors: sums that fill 32 registers */
-    MOST_ROWS_FEW = 6,     /* 16 registers */
+    MOST_ROWS_LONE = 28,   /* x 1 vector: sums that fill 32 registers */
+    MOST_ROWS = 13,        /* x 2 vectors */
+    MOST_ROWS_FEW = 6,     /* x 2 vectors: 16 registers */
     WIDE_OUTPUT_BLOCK = 8, /* of the engine: it has 32 registers */
     FEWEST_ROWS = 4,       /* below, sums would wait for themselves */
     ARRANGED_READS = 64,   /* units read that a work-item arranges for a panel */
     STRETCH_ITEMS = 200,   /* items of some steps, of the weight gradient: a panel stays in L1 */
     UNIT_TILES = 2,        /* of the weight gradient, for each compute unit */
-    MOST_TILE_PANELS = 8   /* a side of a tile: a stretch of as many panels stays in L2 */
+    MOST_TILE_VECTORS = 16 /* a side of a tile: a stretch of as many vectors stays in L2 */
 };
 
 static int divide_up(int a, int b)
@@ -27,13 +27,20 @@ static int clamp(int value, int low, int high)
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
 
-/* A work-item for each compute unit, as many items in each as are left without idle registers. */
+/* A work-item for each compute unit, as many items in each as are left without idle registers. With one
+ * vector to a panel, 25 items take the weights once and no row is idle; with two they take them twice, as
+ * 26 rows. Few items need the second vector to keep the units busy. */
 static void share_out(const struct wa_engine *engine, int batch, struct wa_sequence_cpu *cpu)
 {
     int most_rows = engine->output_block >= WIDE_OUTPUT_BLOCK ? MOST_ROWS : MOST_ROWS_FEW;
     int units = clamp((int)engine->device->info.compute_units, 1, batch);
     int slice_items = divide_up(batch, units);
     slice_items = slice_items < FEWEST_ROWS && batch >= FEWEST_ROWS ? FEWEST_ROWS : slice_items;
+    cpu->vectors = 2;
+    if (most_rows == MOST_ROWS && slice_items > MOST_ROWS) {
+        cpu->vectors = 1;
+        most_rows = MOST_ROWS_LONE;
+    }
     int slice_blocks = divide_up(slice_items, most_rows);
     cpu->rows = divide_up(slice_items, slice_blocks);
     cpu->blocks = divide_up(batch, cpu->rows);
@@ -50,14 +57,14 @@ wa_status wa_sequence_cpu_create(struct wa_session *session)
         cl_kernel *kernel;
     } kernels[] = {
         {"sequence_arrange", &cpu->arrange},   {"sequence_forward", &cpu->forward},
-        {"sequence_backward", &cpu->backward}, {"sequence_outputs", &cpu->outputs},
-        {"sequence_project", &cpu->project},   {"sequence_gradient", &cpu->gradient},
+        {"sequence_backward", &cpu->backward}, {"sequence_project", &cpu->project},
+        {"sequence_gradient", &cpu->gradient},
     };
-    char options[32];
+    char options[48];
     share_out(engine, q->batch, cpu);
-    cpu->panel = PANEL_VECTORS * engine->vector_width;
+    cpu->panel = cpu->vectors * engine->vector_width;
     cpu->panels = divide_up(q->units, cpu->panel);
-    (void)snprintf(options, sizeof options, "-D ROWS=%d", cpu->rows);
+    (void)snprintf(options, sizeof options, "-D ROWS=%d -D VECTORS=%d", cpu->rows, cpu->vectors);
     wa_status status = WA_OK;
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels && status == WA_OK; i++) {
         status = wa_engine_kernel(engine, "cpu_sequence.cl", kernels[i].name, options,
@@ -68,8 +75,8 @@ wa_status wa_sequence_cpu_create(struct wa_session *session)
 
 void wa_sequence_cpu_finish(struct wa_sequence *q)
 {
-    cl_kernel kernels[] = {q->cpu.arrange, q->cpu.forward, q->cpu.backward,
-                           q->cpu.outputs, q->cpu.project, q->cpu.gradient};
+    cl_kernel kernels[] = {q->cpu.arrange, q->cpu.forward, q->cpu.backward, q->cpu.project,
+                           q->cpu.gradient};
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
         if (kernels[i]) {
             (void)clReleaseKernel(kernels[i]);
@@ -117,29 +124,16 @@ wa_status wa_sequence_cpu_forward(struct wa_session *session, const struct wa_we
 {
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *l = &session->model.layers[WA_RECURRENCE];
-    struct wa_range slices = {1, {(size_t)q->cpu.slices}, {1}};
-    count_flop(session, q->units, q->units);
-    return wa_engine_launch(session->engine, q->cpu.forward, &slices, session->err,
-                            "mmmmmiiiiiiiiiiff", weights->arranged[0], weights->memory,
-                            session->live->memory, session->images, tape->layers[WA_RECURRENCE].a,
-                            (int)l->state_offset, l->state_count > 0, (int)l->weight_offset,
-                            (int)l->bias_offset, q->inputs, q->units, q->batch, q->lanes,
-                            q->cpu.blocks, q->steps, (double)l->scale, (double)l->input_scale);
-}
-
-wa_status wa_sequence_cpu_readout_forward(struct wa_session *session,
-                                          const struct wa_weights *weights,
-                                          const struct wa_tape *tape)
-{
-    const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *top = &session->model.layers[WA_READOUT];
-    count_flop(session, q->outputs, q->units);
-    struct wa_range steps = {1, {(size_t)q->steps}, {1}};
-    return wa_engine_launch(session->engine, q->cpu.outputs, &steps, session->err, "mmmiiiiiiif",
-                            tape->layers[WA_RECURRENCE].a, weights->memory,
-                            tape->layers[WA_READOUT].h, (int)top->weight_offset, q->outputs,
-                            q->units, q->batch, q->lanes, q->cpu.blocks, q->steps,
-                            (double)top->scale);
+    struct wa_range slices = {1, {(size_t)q->cpu.slices}, {1}};
+    count_flop(session, q->units + q->outputs, q->units);
+    return wa_engine_launch(session->engine, q->cpu.forward, &slices, session->err,
+                            "mmmmmmiiiiiiiiiiiifff", weights->arranged[0], weights->memory,
+                            session->live->memory, session->images, tape->layers[WA_RECURRENCE].a,
+                            tape->layers[WA_READOUT].h, (int)l->state_offset, l->state_count > 0,
+                            (int)l->weight_offset, (int)l->bias_offset, (int)top->weight_offset,
+                            q->inputs, q->outputs, q->units, q->batch, q->lanes, q->cpu.blocks,
+                            q->steps, (double)l->scale, (double)l->input_scale, (double)top->scale);
 }
 
 /* ---- Backward ------------------------------------------------------------------------------- */
@@ -186,11 +180,12 @@ wa_status wa_sequence_cpu_recurrence_gradient(struct wa_session *session, const 
 {
     const struct wa_sequence *q = session->sequence;
     const struct wa_model_layer *l = &session->model.layers[WA_RECURRENCE];
-    int block = session->engine->output_block;
+    int block = 2 * session->engine->output_block / q->cpu.vectors;
+    int most_panels = MOST_TILE_VECTORS / q->cpu.vectors;
     int parts = tile_parts(session->engine);
-    int tile_panels = clamp(divide_up(q->cpu.panels, parts), 1, MOST_TILE_PANELS);
+    int tile_panels = clamp(divide_up(q->cpu.panels, parts), 1, most_panels);
     int row_blocks =
-        clamp(divide_up(q->units, parts * block), 1, MOST_TILE_PANELS * q->cpu.panel / block);
+        clamp(divide_up(q->units, parts * block), 1, most_panels * q->cpu.panel / block);
     struct wa_range range = {2,
                              {(size_t)divide_up(q->units, row_blocks * block),
                               (size_t)divide_up(q->cpu.panels, tile_panels)},

@@ -8,9 +8,10 @@ enum { WA_RECURRENCE = 0, WA_READOUT = 1 }; /* the layers */
 
 /* The CPU path's part (kernels/cpu_sequence.cl): items in blocks of `rows`, units in panels. */
 struct wa_sequence_cpu {
-    cl_kernel arrange, forward, backward, outputs, project, gradient;
+    cl_kernel arrange, forward, backward, project, gradient;
     int panel, panels;
     int rows, blocks; /* rows * blocks: rows of a step, some of them past the batch */
+    int vectors;      /* of a panel */
     int slices;       /* work-items that the blocks are shared out to */
 };
 
@@ -55,9 +56,6 @@ WA_MUST_CHECK wa_status wa_sequence_cpu_arrange(struct wa_session *session,
 WA_MUST_CHECK wa_status wa_sequence_cpu_forward(struct wa_session *session,
                                                 const struct wa_weights *weights,
                                                 const struct wa_tape *tape);
-WA_MUST_CHECK wa_status wa_sequence_cpu_readout_forward(struct wa_session *session,
-                                                        const struct wa_weights *weights,
-                                                        const struct wa_tape *tape);
 WA_MUST_CHECK wa_status wa_sequence_cpu_readout_gradient(struct wa_session *session,
                                                          const wa_backward *backward);
 WA_MUST_CHECK wa_status wa_sequence_cpu_through_time(struct wa_session *session,

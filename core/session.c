@@ -33,6 +33,14 @@ static void set_services(const wa_architecture_host *host, uint64_t services)
     architecture_of(host)->builder.services = services;
 }
 
+wa_status wa_session_add_place(struct wa_session *session, const char *place, wa_status status)
+{
+    if (status == WA_E_USAGE && place) {
+        wa_error_prefix(session->err, "%s: ", place);
+    }
+    return status;
+}
+
 static wa_status build_model(struct wa_session *session)
 {
     const wa_dataset_info *data = &session->spec.data;
@@ -57,9 +65,13 @@ static wa_status build_model(struct wa_session *session)
                                          .classes = data->classes,
                                          .add_layer = add_layer,
                                          .set_services = set_services};
-    status = wa_plugin_host_check(&session->architecture_plugin, "build",
-                                  session->spec.architecture->plugin.architecture->build(&host->table));
-    return status == WA_OK ? wa_session_make_model(session, session->spec.batch) : status;
+    status =
+        wa_plugin_host_check(&session->architecture_plugin, "build",
+                             session->spec.architecture->plugin.architecture->build(&host->table));
+    if (status == WA_OK) {
+        status = wa_session_make_model(session, session->spec.batch);
+    }
+    return wa_session_add_place(session, session->spec.architecture_place, status);
 }
 
 wa_status wa_session_make_model(struct wa_session *session, int batch)
@@ -88,22 +100,23 @@ static wa_status check_targets(struct wa_session *session)
                        data->target_values, data->classes, data->height);
     }
     if (session->model.is_sequence && session->spec.other_batch_count > 0) {
-        return wa_fail(session->err, WA_E_UNSUPPORTED,
-                       "architecture '%s' trains an initial state for each row of a batch, but the "
-                       "dataset has smaller last batches: take another architecture or a batch size "
-                       "that divides its sets",
-                       session->spec.architecture->plugin.id);
+        return wa_fail(
+            session->err, WA_E_UNSUPPORTED,
+            "architecture '%s' trains an initial state for each row of a batch, but the "
+            "dataset has smaller last batches: take another architecture or a batch size "
+            "that divides its sets",
+            session->spec.architecture->plugin.id);
     }
     return WA_OK;
 }
 
 static const char *missing_service(uint64_t missing)
 {
-    return missing & WA_SERVICE_TRANSPORT_WEIGHTS   ? "transport weights of their own"
-           : missing & WA_SERVICE_DIRECT_FEEDBACK   ? "direct feedback to hidden layers"
-           : missing & WA_SERVICE_TWO_TAPES         ? "transport and gradient from different passes"
-           : missing & WA_SERVICE_LAYERWISE_ERROR   ? "errors that enter at a hidden layer"
-                                                    : "a service that this host does not know";
+    return missing & WA_SERVICE_TRANSPORT_WEIGHTS ? "transport weights of their own"
+           : missing & WA_SERVICE_DIRECT_FEEDBACK ? "direct feedback to hidden layers"
+           : missing & WA_SERVICE_TWO_TAPES       ? "transport and gradient from different passes"
+           : missing & WA_SERVICE_LAYERWISE_ERROR ? "errors that enter at a hidden layer"
+                                                  : "a service that this host does not know";
 }
 
 static wa_status check_services(struct wa_session *session)
@@ -122,9 +135,9 @@ static wa_status check_services(struct wa_session *session)
 
 static wa_status create_rule(struct wa_session *session)
 {
-    wa_status status = wa_plugin_host_init(&session->rule_plugin, session->spec.rule,
-                                           session->spec.rule_options, session->spec.config_folder,
-                                           session->err);
+    wa_status status =
+        wa_plugin_host_init(&session->rule_plugin, session->spec.rule, session->spec.rule_options,
+                            session->spec.config_folder, session->err);
     if (status != WA_OK) {
         return status;
     }
@@ -135,7 +148,7 @@ static wa_status create_rule(struct wa_session *session)
         &session->rule_plugin, "create",
         session->spec.rule->plugin.rule->create(&session->rule_table, &session->rule));
     session->is_creating = false;
-    return status;
+    return wa_session_add_place(session, session->spec.rule_place, status);
 }
 
 wa_status wa_session_compute_update(struct wa_session *session)
@@ -160,10 +173,11 @@ static wa_status plan(struct wa_session *session)
                              "rule '%s' trains layer '%s' but leaves no gradient for it", id,
                              session->model.layers[l].name);
         } else if (session->is_state_trained[l] && !session->has_state_gradient[l]) {
-            status = wa_fail(session->err, WA_E_PLUGIN,
-                             "rule '%s' trains the initial state of layer '%s' but carries no error "
-                             "down to it",
-                             id, session->model.layers[l].name);
+            status =
+                wa_fail(session->err, WA_E_PLUGIN,
+                        "rule '%s' trains the initial state of layer '%s' but carries no error "
+                        "down to it",
+                        id, session->model.layers[l].name);
         }
     }
     return status;
@@ -178,12 +192,12 @@ struct buffer {
 };
 
 static wa_status allocate_buffers(struct wa_session *session, const struct buffer *buffers,
-                                  size_t count, bool per_lane)
+                                  size_t count)
 {
     wa_status status = WA_OK;
     for (size_t i = 0; i < count && status == WA_OK; i++) {
-        status = wa_session_memory(session, buffers[i].bytes, per_lane, NULL, buffers[i].what,
-                                   buffers[i].memory);
+        status = wa_engine_buffer(session->engine, buffers[i].bytes, buffers[i].what,
+                                  buffers[i].memory, session->err);
     }
     return status;
 }
@@ -203,7 +217,7 @@ wa_status wa_session_allocate_batch(struct wa_session *session)
         {&session->items, batch * session->item_bytes, "a batch of items"},
         {&session->labels, batch * session->target_bytes, "targets"},
     };
-    return allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, true);
+    return allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers);
 }
 
 static wa_status allocate_steps(struct wa_session *session)
@@ -221,9 +235,9 @@ static wa_status allocate_steps(struct wa_session *session)
     };
     wa_status status = wa_session_allocate_batch(session);
     if (status == WA_OK) {
-        status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers, false);
+        status = allocate_buffers(session, buffers, sizeof buffers / sizeof *buffers);
     }
-    if (session->plan || session->spec.leader) {
+    if (session->engine->plan || session->spec.leader) {
         return status;
     }
     for (size_t i = 0; i < STAGINGS && status == WA_OK; i++) {
@@ -244,15 +258,6 @@ static wa_status allocate(struct wa_session *session)
     return status == WA_OK ? wa_session_sizes_allocate(session) : status;
 }
 
-static wa_status plan_memory(struct wa_session *session)
-{
-    struct memory_plan plan = {0};
-    session->plan = &plan;
-    wa_status status = allocate(session);
-    session->plan = NULL;
-    return status == WA_OK ? wa_session_memory_check(session, &plan) : status;
-}
-
 static void prebuild(struct wa_session *session)
 {
     struct wa_program_spec specs[WA_OPERATIONS_MAX_PROGRAMS];
@@ -263,7 +268,9 @@ static void prebuild(struct wa_session *session)
 
 wa_status wa_session_make_operations(struct wa_session *session)
 {
-    prebuild(session);
+    if (!session->engine->plan) {
+        prebuild(session);
+    }
     return wa_operations_create(session->engine, &session->model, &session->operations,
                                 session->err);
 }
@@ -310,9 +317,6 @@ static wa_status build_session(struct wa_session *session)
     }
     if (status == WA_OK) {
         status = wa_session_sizes_create(session);
-    }
-    if (status == WA_OK) {
-        status = plan_memory(session);
     }
     if (status == WA_OK) {
         status = allocate(session);
@@ -418,9 +422,9 @@ static wa_status upload(struct wa_session *session, const struct wa_batch *batch
     memcpy(staging->bytes + item_bytes, batch->targets, target_bytes);
     cl_command_queue queue = session->engine->device->queue;
     if (status == WA_OK) {
-        status = WA_CL(session->err,
-                       clEnqueueWriteBuffer(queue, session->items, CL_FALSE, 0, item_bytes,
-                                            staging->bytes, 0, NULL, NULL));
+        status =
+            WA_CL(session->err, clEnqueueWriteBuffer(queue, session->items, CL_FALSE, 0, item_bytes,
+                                                     staging->bytes, 0, NULL, NULL));
     }
     if (status == WA_OK) {
         status = WA_CL(session->err,
@@ -428,8 +432,9 @@ static wa_status upload(struct wa_session *session, const struct wa_batch *batch
                                             staging->bytes + item_bytes, 0, NULL, &staging->done));
     }
     if (status == WA_OK) {
-        status = wa_operations_load_batch(session->operations, session->items,
-                                          session->spec.data.element, session->images, session->err);
+        status =
+            wa_operations_load_batch(session->operations, session->items,
+                                     session->spec.data.element, session->images, session->err);
     }
     return status;
 }
@@ -536,8 +541,8 @@ wa_status wa_session_collect(struct wa_session *session,
 
 /* ---- What went wrong ------------------------------------------------------------------------ */
 
-static wa_status is_buffer_bad(struct wa_session *session, cl_mem memory, size_t offset, size_t count,
-                               bool *ret_is_bad, struct wa_error *err)
+static wa_status is_buffer_bad(struct wa_session *session, cl_mem memory, size_t offset,
+                               size_t count, bool *ret_is_bad, struct wa_error *err)
 {
     enum { CHUNK = 1 << 16 };
     float *values = malloc(CHUNK * sizeof *values);

@@ -27,6 +27,8 @@ struct wa_session_spec {
     const struct wa_plugin_record *architecture, *rule, *optimizer;
     json_object *architecture_options, *rule_options, *optimizer_options;
     const char *config_folder;
+    /* Where their sections stand, for what plugins say of wrong values; or NULL. */
+    const char *architecture_place, *rule_place, *optimizer_place;
     wa_dataset_info data; /* shape of items, classes, element, target offset */
     int batch;
     /* Smaller batches that will come too, all different. */
@@ -75,12 +77,12 @@ WA_MUST_CHECK wa_status wa_session_first_bad_tensor(struct wa_session *session, 
 
 /* A tensor of parameters or state, as checkpoints hold it. */
 struct wa_session_tensor {
-    char name[96];        /* "conv1.weight" */
+    char name[96]; /* "conv1.weight" */
     size_t shape[4];
     size_t dimensions;
-    size_t count;         /* floats */
+    size_t count; /* floats */
     cl_mem memory;
-    size_t offset;        /* floats */
+    size_t offset; /* floats */
 };
 
 /* All tensors that a checkpoint keeps: weights and biases bottom to top, then the optimizer's state
@@ -93,8 +95,14 @@ WA_MUST_CHECK wa_status wa_session_read(struct wa_session *session,
                                         const struct wa_session_tensor *tensor, float *ret_values,
                                         struct wa_error *err);
 WA_MUST_CHECK wa_status wa_session_write(struct wa_session *session,
-                                         const struct wa_session_tensor *tensor, const float *values,
-                                         struct wa_error *err);
+                                         const struct wa_session_tensor *tensor,
+                                         const float *values, struct wa_error *err);
+
+/* A copy of all these tensors, one behind the other, for wa_session_put_back; the caller frees it. */
+WA_MUST_CHECK wa_status wa_session_keep(struct wa_session *session, float **ret_values,
+                                        struct wa_error *err);
+WA_MUST_CHECK wa_status wa_session_put_back(struct wa_session *session, const float *values,
+                                            struct wa_error *err);
 
 /* ---- Followers: a second rule on the same batches ------------------------------------------------
  *

@@ -14,6 +14,7 @@ static wa_status add_follower(struct wa_session *leader, const struct wa_plugin_
     struct wa_session_spec spec = leader->spec;
     spec.rule = rule;
     spec.rule_options = options;
+    spec.rule_place = NULL;
     spec.leader = leader;
     spec.is_observer = is_observer;
     spec.other_batch_count = 0; /* a follower has no part in what is only evaluated */

@@ -11,10 +11,10 @@
 struct wa_weights {
     struct wa_session *session;
     struct wa_weights *next;
-    bool is_frozen;                  /* a copy of the live weights as drawn */
-    bool is_borrowed;                /* `memory` is the leader's */
+    bool is_frozen;                    /* a copy of the live weights as drawn */
+    bool is_borrowed;                  /* `memory` is the leader's */
     bool is_needed[2], is_arranged[2]; /* forward, backward */
-    float *host;                     /* until everything is drawn */
+    float *host;                       /* until everything is drawn */
     cl_mem memory, arranged[2];
 };
 
@@ -72,18 +72,11 @@ struct staging {
     cl_event done;
 };
 
-/* Sizes that the allocation will ask for, by whether they grow with the batch; see session_memory.c. */
-struct memory_plan {
-    uint64_t fixed_bytes, lane_bytes;     /* in all */
-    uint64_t largest_fixed, largest_lane; /* of one piece */
-};
-
 /* What changes with the size of a batch, for a size that is not at work; see session_sizes.c. */
 struct batch_size;
 
 struct wa_session {
     struct wa_session_spec spec;
-    struct memory_plan *plan; /* while sizes are added up, else NULL */
     struct wa_engine *engine;
     struct wa_model model;
     struct wa_operations *operations;
@@ -106,11 +99,11 @@ struct wa_session {
     struct wa_delta *deltas;
     struct wa_weights *live;    /* as the rule sees them */
     struct wa_weights *trained; /* what the optimizer changes: `live`, but of a follower its own */
-    struct wa_tape *live_tape; /* the one whose output error counts */
+    struct wa_tape *live_tape;  /* the one whose output error counts */
     struct wa_delta *error_delta;
     bool *is_trained, *is_state_trained;
     bool *has_gradient, *has_state_gradient, *needs_dz; /* found by planning */
-    bool joins_two_nets; /* likewise: a gradient was of another tape than the transport */
+    bool joins_two_nets;          /* likewise: a gradient was of another tape than the transport */
     struct wa_sequence *sequence; /* NULL: a network of layers */
     const struct wa_weights **transports; /* by layer, found by planning; NULL: nothing goes down */
 
@@ -132,14 +125,6 @@ struct wa_session {
     struct batch_size *sizes; /* [spec.other_batch_count] */
     bool only_evaluates;      /* the size at work needs no more than a forward pass */
 };
-
-/* session_memory.c: a device buffer of zeros, or of `data`; while session->plan is set it is only
- * counted. `per_lane`: its size grows with the batch. */
-WA_MUST_CHECK wa_status wa_session_memory(struct wa_session *session, size_t bytes, bool per_lane,
-                                          const void *data, const char *what, cl_mem *ret_memory);
-/* Whether all of the plan fits into the device, beside what is there already. */
-WA_MUST_CHECK wa_status wa_session_memory_check(struct wa_session *session,
-                                                const struct memory_plan *plan);
 
 /* session.c: the model for a size of batch, and the buffers of a step that change with it. */
 WA_MUST_CHECK wa_status wa_session_make_model(struct wa_session *session, int batch);
@@ -166,12 +151,17 @@ WA_MUST_CHECK wa_status wa_rule_host_allocate_batch(struct wa_session *session);
 void wa_rule_host_release_batch(struct wa_session *session);
 void wa_rule_host_finish(struct wa_session *session);
 /* The layout in which a layer's activity is kept: as the layer above reads it. Not of the top layer. */
-const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session, uint32_t layer);
+const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session,
+                                                     uint32_t layer);
 WA_MUST_CHECK wa_status wa_rule_host_forward(struct wa_session *session,
-                                             const struct wa_weights *weights, struct wa_tape *tape);
+                                             const struct wa_weights *weights,
+                                             struct wa_tape *tape);
 WA_MUST_CHECK wa_status wa_rule_host_output_error(struct wa_session *session,
                                                   const struct wa_tape *tape,
                                                   struct wa_delta *delta);
+
+/* session.c: puts the place of a plugin's section before what is wrong with its values. */
+wa_status wa_session_add_place(struct wa_session *session, const char *place, wa_status status);
 
 /* session.c, for followers */
 void wa_session_set_error(struct wa_session *session, struct wa_error *err);

@@ -28,7 +28,8 @@ wa_kind wa_setup_section_kind(enum wa_section section)
     return sections[section].kind;
 }
 
-wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section, struct wa_error *err)
+wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section,
+                               struct wa_error *err)
 {
     const char *name = sections[section].name;
     char path[64];
@@ -45,6 +46,7 @@ wa_status wa_setup_find_plugin(struct wa_setup *setup, enum wa_section section, 
             return status;
         }
     }
+    wa_config_place(setup->config, name, setup->places[section], sizeof setup->places[section]);
     struct wa_error reason = {0};
     wa_status status = wa_registry_find(setup->registry, sections[section].kind,
                                         wa_config_get_string(setup->config, path),
@@ -68,7 +70,8 @@ static wa_status find_role(struct wa_setup *setup, const char *key, uint64_t rol
                            const char *role_name, const struct wa_plugin_record **ret_record,
                            json_object **ret_options, struct wa_error *err)
 {
-    const struct wa_plugin_record *record = wa_registry_find_role(setup->registry, WA_KIND_RULE, role);
+    const struct wa_plugin_record *record =
+        wa_registry_find_role(setup->registry, WA_KIND_RULE, role);
     if (!record) {
         return wa_config_fail(setup->config, key, err,
                               "no rule plugin has the role %s: look at `walign plugins`, add its "
@@ -102,9 +105,10 @@ static wa_status find_followers(struct wa_setup *setup, struct wa_error *err)
     wa_status status = WA_OK;
     if (wa_config_get_boolean(setup->config, "alignment_pair")) {
         if (!(roles & WA_ROLE_EXACT_GRADIENT)) {
-            return wa_config_fail(setup->config, "alignment_pair", err,
-                                  "expected a rule with the role exact_gradient, which the config's "
-                                  "rule does not have: `walign plugins --json` lists roles");
+            return wa_config_fail(
+                setup->config, "alignment_pair", err,
+                "expected a rule with the role exact_gradient, which the config's "
+                "rule does not have: `walign plugins --json` lists roles");
         }
         status = find_role(setup, "alignment_pair", WA_ROLE_FROZEN_GRADIENT, "frozen_gradient",
                            &setup->pair_rule, &setup->pair_options, err);
@@ -184,19 +188,31 @@ static wa_status open_device(struct wa_setup *setup, const struct wa_setup_reque
 /* What `walign tune` found for this device and size of batch; other sizes, of smaller last batches, go
  * as without tuning, so that run.json has all that matters. A forced convolution stays as it is without
  * tuning, and GPU kernels have one algorithm for each: there only matrix products are tuned. */
-static wa_status read_tuning(struct wa_setup *setup, struct wa_error *err)
+wa_status wa_setup_read_tuning(const struct wa_setup *setup, int batch,
+                               struct wa_tuning *ret_tuning, struct wa_error *err)
+{
+    const struct wa_engine *engine = &setup->engine;
+    if (strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") != 0) {
+        return WA_OK;
+    }
+    const struct wa_tuning_filter filter = {.lanes = wa_model_lanes(batch),
+                                            .path = engine->path,
+                                            .without_layers =
+                                                engine->path == WA_PATH_GPU ||
+                                                engine->convolution != WA_CONVOLUTION_AUTO};
+    char *path = wa_tuning_path(setup->device);
+    wa_status status = path ? wa_tuning_read(path, &filter, ret_tuning, err) : WA_OK;
+    free(path);
+    return status;
+}
+
+static wa_status use_tuning(struct wa_setup *setup, struct wa_error *err)
 {
     struct wa_engine *engine = &setup->engine;
     if (strcmp(wa_config_get_string(setup->config, "kernels.tuning"), "auto") != 0) {
         return WA_OK;
     }
-    const struct wa_tuning_filter filter = {
-        .lanes = wa_model_lanes(setup->batches.batch),
-        .path = engine->path,
-        .without_layers =
-            engine->path == WA_PATH_GPU || engine->convolution != WA_CONVOLUTION_AUTO};
-    char *path = wa_tuning_path(setup->device);
-    wa_status status = path ? wa_tuning_read(path, &filter, &setup->tuning, err) : WA_OK;
+    wa_status status = wa_setup_read_tuning(setup, setup->batches.batch, &setup->tuning, err);
     const struct wa_matrix_choices *matrices = &setup->tuning.matrices;
     if (status == WA_OK && setup->tuning.count + matrices->count == 0 &&
         engine->convolution == WA_CONVOLUTION_AUTO) {
@@ -209,7 +225,6 @@ static wa_status read_tuning(struct wa_setup *setup, struct wa_error *err)
         status = wa_clblast_use(setup->device, matrices->parameters, err);
     }
     engine->tuning = &setup->tuning;
-    free(path);
     return status;
 }
 
@@ -218,8 +233,7 @@ static bool is_evaluated(const struct wa_config *config, const char *set)
     const json_object *wanted = wa_config_get(config, "evaluate");
     bool is = false;
     for (size_t i = 0; i < json_object_array_length(wanted); i++) {
-        is = is ||
-             strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), set) == 0;
+        is = is || strcmp(json_object_get_string(json_object_array_get_idx(wanted, i)), set) == 0;
     }
     return is;
 }
@@ -227,6 +241,8 @@ static bool is_evaluated(const struct wa_config *config, const char *set)
 /* Sizes of smaller last batches; one that is trained comes first and serves evaluation too. */
 static void add_other_batches(const struct wa_setup *setup, struct wa_session_spec *spec)
 {
+    struct wa_batches batches = setup->batches; /* cut into the spec's batches */
+    batches.batch = spec->batch;
     const struct {
         enum wa_set set;
         bool is_wanted, is_trained;
@@ -234,7 +250,7 @@ static void add_other_batches(const struct wa_setup *setup, struct wa_session_sp
                 {WA_SET_VALIDATION, is_evaluated(setup->config, "validation"), false},
                 {WA_SET_TEST, is_evaluated(setup->config, "test"), false}};
     for (size_t s = 0; s < sizeof sets / sizeof *sets; s++) {
-        int items = wa_batches_rest(&setup->batches, sets[s].set);
+        int items = wa_batches_rest(&batches, sets[s].set);
         bool is_there = items == 0 || !sets[s].is_wanted;
         for (size_t i = 0; i < spec->other_batch_count; i++) {
             is_there = is_there || spec->other_batches[i].items == items;
@@ -246,23 +262,12 @@ static void add_other_batches(const struct wa_setup *setup, struct wa_session_sp
     }
 }
 
-wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
-                       struct wa_error *err)
+wa_status wa_setup_create_session(const struct wa_setup *setup, struct wa_engine *engine, int batch,
+                                  struct wa_session **ret_session, struct wa_error *err)
 {
-    wa_status status = open_device(setup, request, err);
-    if (status == WA_OK) {
-        status = wa_batches_open(&setup->batches, setup->config, setup->plugins[WA_SECTION_DATASET],
-                                 setup->options[WA_SECTION_DATASET], err);
-    }
-    if (status == WA_OK) {
-        status = read_tuning(setup, err);
-    }
-    if (status != WA_OK) {
-        return status;
-    }
     const char *parameterization = wa_config_get_string(setup->config, "parameterization");
     struct wa_session_spec spec = {
-        .engine = &setup->engine,
+        .engine = engine,
         .architecture = setup->plugins[WA_SECTION_ARCHITECTURE],
         .rule = setup->plugins[WA_SECTION_RULE],
         .optimizer = setup->plugins[WA_SECTION_OPTIMIZER],
@@ -270,21 +275,56 @@ wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *re
         .rule_options = setup->options[WA_SECTION_RULE],
         .optimizer_options = setup->options[WA_SECTION_OPTIMIZER],
         .config_folder = setup->config->folder,
+        .architecture_place = setup->places[WA_SECTION_ARCHITECTURE],
+        .rule_place = setup->places[WA_SECTION_RULE],
+        .optimizer_place = setup->places[WA_SECTION_OPTIMIZER],
         .data = setup->batches.info,
-        .batch = setup->batches.batch,
+        .batch = batch,
         .seed = setup->batches.seed,
         .is_standard = strcmp(parameterization, "standard") == 0,
     };
+    struct wa_session *session = NULL;
     add_other_batches(setup, &spec);
-    status = wa_session_create(&spec, &setup->session, err);
+    wa_status status = wa_session_create(&spec, &session, err);
     if (status == WA_OK && setup->pair_rule) {
-        status = wa_session_add_pair(setup->session, setup->pair_rule, setup->pair_options, err);
+        status = wa_session_add_pair(session, setup->pair_rule, setup->pair_options, err);
     }
     if (status == WA_OK && setup->observer_rule) {
-        status = wa_session_add_observer(setup->session, setup->observer_rule,
-                                         setup->observer_options, err);
+        status =
+            wa_session_add_observer(session, setup->observer_rule, setup->observer_options, err);
     }
-    return status;
+    if (status != WA_OK) {
+        wa_session_destroy(session);
+        return status;
+    }
+    *ret_session = session;
+    return WA_OK;
+}
+
+wa_status wa_setup_open(struct wa_setup *setup, const struct wa_setup_request *request,
+                        struct wa_error *err)
+{
+    wa_status status = open_device(setup, request, err);
+    if (status == WA_OK) {
+        status = wa_batches_open(&setup->batches, setup->config, setup->plugins[WA_SECTION_DATASET],
+                                 setup->options[WA_SECTION_DATASET], err);
+    }
+    return status == WA_OK ? use_tuning(setup, err) : status;
+}
+
+wa_status wa_setup_make_session(struct wa_setup *setup, struct wa_error *err)
+{
+    wa_status status = wa_setup_check_memory(setup, err);
+    return status == WA_OK ? wa_setup_create_session(setup, &setup->engine, setup->batches.batch,
+                                                     &setup->session, err)
+                           : status;
+}
+
+wa_status wa_setup_run(struct wa_setup *setup, const struct wa_setup_request *request,
+                       struct wa_error *err)
+{
+    wa_status status = wa_setup_open(setup, request, err);
+    return status == WA_OK ? wa_setup_make_session(setup, err) : status;
 }
 
 void wa_setup_finish(struct wa_setup *setup)

@@ -66,7 +66,7 @@ wa_status wa_tile_kernels(struct wa_engine *engine, struct wa_tiled_kernels *til
                           struct wa_error *err)
 {
     wa_status status = wa_tile_fit(engine, tiled, err);
-    bool fits = false;
+    bool fits = engine->plan != NULL; /* no kernel is made that could want a smaller one */
     while (status == WA_OK && !fits) {
         char options[OPTION_BYTES];
         tile_options(tiled, options, sizeof options);

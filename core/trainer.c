@@ -40,11 +40,12 @@ static wa_status diverged(struct trainer *t, uint64_t step)
     if (wa_session_first_bad_tensor(t->setup.session, tensor, sizeof tensor, &ignored) != WA_OK) {
         (void)snprintf(tensor, sizeof tensor, "unknown");
     }
-    return wa_fail(t->err, WA_E_DIVERGED,
-                   "diverged in epoch %llu at step %llu: the loss is not finite, first bad tensor: %s; "
-                   "lower the learning rate (checkpoints of %s are from before)",
-                   (unsigned long long)(t->progress.epoch + 1), (unsigned long long)step, tensor,
-                   wa_record_directory(t->record));
+    return wa_fail(
+        t->err, WA_E_DIVERGED,
+        "diverged in epoch %llu at step %llu: the loss is not finite, first bad tensor: %s; "
+        "lower the learning rate (checkpoints of %s are from before)",
+        (unsigned long long)(t->progress.epoch + 1), (unsigned long long)step, tensor,
+        wa_record_directory(t->record));
 }
 
 /* NaN where targets are values: there is nothing to count. */
@@ -54,8 +55,8 @@ static double mean_accuracy(const struct trainer *t, double correct, uint64_t ba
     return b->info.target == WA_TARGET_CLASS ? correct / ((double)batches * b->batch) : (double)NAN;
 }
 
-static void add_accuracy(const struct trainer *t, json_object *line, const char *key, double correct,
-                         uint64_t batches)
+static void add_accuracy(const struct trainer *t, json_object *line, const char *key,
+                         double correct, uint64_t batches)
 {
     double accuracy = mean_accuracy(t, correct, batches);
     if (!isnan(accuracy)) {
@@ -110,6 +111,12 @@ static bool is_stopped(const struct trainer *t)
     return t->request->stop && *t->request->stop;
 }
 
+static bool must_stop(struct trainer *t)
+{
+    t->is_interrupted = t->is_interrupted || is_stopped(t);
+    return t->is_interrupted;
+}
+
 static bool is_at_limit(const struct trainer *t)
 {
     return t->step_limit && t->progress.step >= t->step_limit;
@@ -153,13 +160,13 @@ static wa_status train_epoch(struct trainer *t)
     uint64_t pending = 0;
     wa_loader_start(t->loader, WA_SET_TRAIN, p->step_in_epoch, last_batch(t));
     while (status == WA_OK && p->step_in_epoch < t->steps_per_epoch && !is_at_limit(t)) {
-        if (is_stopped(t)) {
-            t->is_interrupted = true;
+        if (must_stop(t)) {
             break;
         }
         status = train_step(t);
         pending++;
-        bool is_due = pending == WA_SESSION_SLOTS || wa_progress_now() - t->collected_at > collect_seconds;
+        bool is_due =
+            pending == WA_SESSION_SLOTS || wa_progress_now() - t->collected_at > collect_seconds;
         if (status == WA_OK && is_due) {
             status = collect_steps(t);
             pending = 0;
@@ -172,7 +179,7 @@ static wa_status train_epoch(struct trainer *t)
     return status == WA_OK ? collect_steps(t) : status;
 }
 
-/* Mean loss and accuracy of a set's batches; nothing where there are none. */
+/* Mean loss and accuracy of a set's batches; nothing where there are none, or at a stop on the way. */
 static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *loss_key,
                               const char *accuracy_key, json_object *line)
 {
@@ -182,9 +189,9 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
     double correct = 0;
     wa_status status = WA_OK;
     wa_loader_start(t->loader, set, 0, batches);
-    for (uint64_t i = 0; i < batches && status == WA_OK;) {
+    for (uint64_t i = 0; i < batches && status == WA_OK && !t->is_interrupted;) {
         uint64_t end = i + WA_SESSION_SLOTS < batches ? i + WA_SESSION_SLOTS : batches;
-        for (; i < end && status == WA_OK; i++) {
+        for (; i < end && status == WA_OK && !must_stop(t); i++) {
             const struct wa_batch *batch = NULL;
             status = wa_loader_next(t->loader, &batch, t->err);
             if (status == WA_OK) {
@@ -201,7 +208,7 @@ static wa_status evaluate_set(struct trainer *t, enum wa_set set, const char *lo
         }
     }
     wa_loader_stop(t->loader);
-    if (status == WA_OK && batches > 0) {
+    if (status == WA_OK && batches > 0 && !t->is_interrupted) {
         (void)json_object_object_add(line, loss_key, wa_record_number(loss / (double)batches));
         add_accuracy(t, line, accuracy_key, correct, batches);
         if (!isfinite(loss)) {
@@ -233,7 +240,8 @@ static wa_status evaluate(struct trainer *t, json_object *line)
         {"train", "train_eval_loss", "train_eval_accuracy", WA_SET_TRAIN_EVALUATION},
     };
     wa_status status = WA_OK;
-    for (size_t s = 0; s < sizeof sets / sizeof *sets && status == WA_OK; s++) {
+    for (size_t s = 0; s < sizeof sets / sizeof *sets && status == WA_OK && !t->is_interrupted;
+         s++) {
         if (is_evaluated(t, sets[s].name)) {
             status = evaluate_set(t, sets[s].set, sets[s].loss, sets[s].accuracy, line);
         }
@@ -241,16 +249,33 @@ static wa_status evaluate(struct trainer *t, json_object *line)
     return status;
 }
 
-/* "angle_update.<layer>" and "angle_feedback.<layer>", degrees; null where an angle has no value. */
-static wa_status add_angles(struct trainer *t, json_object *line)
+/* Angles after the epoch's last step. Where that was in the process before a resume, the checkpoint has
+ * those between the updates. */
+static wa_status measure_angles(struct trainer *t, struct wa_session_angles *ret_angles)
 {
     const struct wa_model *model = wa_session_model(t->setup.session);
-    struct wa_session_angles *angles = calloc(model->layer_count, sizeof *angles);
-    if (!angles) {
-        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    struct wa_progress *p = &t->progress;
+    if (!t->logs_angles) {
+        return WA_OK;
     }
-    wa_status status = wa_session_measure_angles(t->setup.session, angles, t->err);
+    wa_status status = wa_session_measure_angles(t->setup.session, ret_angles, t->err);
     for (uint32_t l = 0; l < model->layer_count && status == WA_OK; l++) {
+        if (p->angle_count > 0) {
+            ret_angles[l].update = p->angles[l];
+        } else {
+            p->angles[l] = ret_angles[l].update;
+        }
+    }
+    p->angle_count = model->layer_count;
+    return status;
+}
+
+/* "angle_update.<layer>" and "angle_feedback.<layer>", degrees; null where an angle has no value. */
+static void add_angles(const struct trainer *t, const struct wa_session_angles *angles,
+                       json_object *line)
+{
+    const struct wa_model *model = wa_session_model(t->setup.session);
+    for (uint32_t l = 0; l < model->layer_count && t->logs_angles; l++) {
         char key[64];
         if (angles[l].has_update) {
             (void)snprintf(key, sizeof key, "angle_update.%s", model->layers[l].name);
@@ -261,8 +286,6 @@ static wa_status add_angles(struct trainer *t, json_object *line)
             (void)json_object_object_add(line, key, wa_record_number(angles[l].feedback));
         }
     }
-    free(angles);
-    return status;
 }
 
 static void write_summary(const json_object *line, char *text, size_t size)
@@ -280,34 +303,53 @@ static void write_summary(const json_object *line, char *text, size_t size)
     }
 }
 
-/* The line of metrics.jsonl, and the one for people. */
-static wa_status report_epoch(struct trainer *t)
+/* The line of metrics.jsonl, as far as training goes. */
+static json_object *describe_epoch(const struct trainer *t)
 {
-    struct wa_progress *p = &t->progress;
+    const struct wa_progress *p = &t->progress;
     json_object *line = json_object_new_object();
     if (!line) {
-        return wa_fail(t->err, WA_E_MEMORY, "out of memory");
+        return NULL;
     }
     double loss = p->loss_sum / (double)p->step_in_epoch;
-    double accuracy = mean_accuracy(t, p->correct_sum, p->step_in_epoch);
     (void)json_object_object_add(line, "epoch", json_object_new_int64((int64_t)p->epoch + 1));
     (void)json_object_object_add(line, "step", json_object_new_int64((int64_t)p->step));
     (void)json_object_object_add(line, "train_loss", wa_record_number(loss));
     add_accuracy(t, line, "train_accuracy", p->correct_sum, p->step_in_epoch);
-    wa_status status = evaluate(t, line);
-    if (status == WA_OK && t->logs_angles) {
-        status = add_angles(t, line);
-    }
+    return line;
+}
+
+/* The line goes to metrics.jsonl, what people want of it to them. */
+static wa_status write_epoch(struct trainer *t, json_object *line)
+{
+    const struct wa_progress *p = &t->progress;
+    double seconds = wa_progress_now() - t->epoch_started_at;
+    (void)json_object_object_add(line, "seconds", wa_record_number(round(seconds * 1e4) / 1e4));
+    wa_status status = wa_record_append_metrics(t->record, line, t->err);
+    char summary[128];
+    write_summary(line, summary, sizeof summary);
+    wa_progress_epoch(&t->bar, p->epoch + 1, p->step, p->loss_sum / (double)p->step_in_epoch,
+                      mean_accuracy(t, p->correct_sum, p->step_in_epoch), summary, seconds);
+    return status;
+}
+
+/* Evaluates, and reports. A stop in the evaluation leaves no line: a resume evaluates anew. */
+static wa_status report_epoch(struct trainer *t)
+{
+    uint32_t layers = wa_session_model(t->setup.session)->layer_count;
+    struct wa_session_angles *angles = calloc(layers, sizeof *angles);
+    json_object *line = describe_epoch(t);
+    wa_status status =
+        angles && line ? measure_angles(t, angles) : wa_fail(t->err, WA_E_MEMORY, "out of memory");
     if (status == WA_OK) {
-        double seconds = wa_progress_now() - t->epoch_started_at;
-        (void)json_object_object_add(line, "seconds",
-                                     wa_record_number(round(seconds * 1e4) / 1e4));
-        status = wa_record_append_metrics(t->record, line, t->err);
-        char summary[128];
-        write_summary(line, summary, sizeof summary);
-        wa_progress_epoch(&t->bar, p->epoch + 1, p->step, loss, accuracy, summary, seconds);
+        status = evaluate(t, line);
+    }
+    if (status == WA_OK && !t->is_interrupted) {
+        add_angles(t, angles, line);
+        status = write_epoch(t, line);
     }
     (void)json_object_put(line);
+    free(angles);
     return status;
 }
 
@@ -315,8 +357,8 @@ static wa_status report_epoch(struct trainer *t)
 
 static wa_status write_checkpoint(struct trainer *t, char *path)
 {
-    wa_status status = path ? wa_record_sync(t->record, t->err)
-                            : wa_fail(t->err, WA_E_MEMORY, "out of memory");
+    wa_status status =
+        path ? wa_record_sync(t->record, t->err) : wa_fail(t->err, WA_E_MEMORY, "out of memory");
     if (status == WA_OK) {
         status = wa_checkpoint_write(path, t->setup.session, &t->progress, t->err);
     }
@@ -353,10 +395,11 @@ static wa_status interrupted(struct trainer *t)
     if (status != WA_OK) {
         return status;
     }
-    return wa_fail(t->err, WA_E_INTERRUPTED,
-                   "stopped after step %llu; a checkpoint is written: go on with the same command and "
-                   "--resume (run directory %s)",
-                   (unsigned long long)t->progress.step, wa_record_directory(t->record));
+    return wa_fail(
+        t->err, WA_E_INTERRUPTED,
+        "stopped after step %llu; a checkpoint is written: go on with the same command and "
+        "--resume (run directory %s)",
+        (unsigned long long)t->progress.step, wa_record_directory(t->record));
 }
 
 static wa_status run_epochs(struct trainer *t)
@@ -372,11 +415,11 @@ static wa_status run_epochs(struct trainer *t)
         batches->epoch = p->epoch;
         wa_batches_begin_epoch(batches);
         status = train_epoch(t);
+        if (status == WA_OK && !t->is_interrupted) {
+            status = report_epoch(t);
+        }
         if (status == WA_OK && t->is_interrupted) {
             return interrupted(t);
-        }
-        if (status == WA_OK) {
-            status = report_epoch(t);
         }
         if (status != WA_OK) {
             break;
@@ -386,6 +429,7 @@ static wa_status run_epochs(struct trainer *t)
         p->epoch++;
         p->step_in_epoch = 0;
         p->loss_sum = p->correct_sum = 0;
+        p->angle_count = 0;
         p->rng = batches->rng;
         status = write_epoch_checkpoints(t);
         if (status == WA_OK && is_stopped(t) && !p->is_finished) {
@@ -435,24 +479,40 @@ static wa_status open_record(struct trainer *t)
     return status;
 }
 
-/* A new run gets its run.json and first checkpoint; one to be resumed must have the same config. */
+/* The config of the run must be this one; a run that goes on keeps its description true. */
+static wa_status resume_described(struct trainer *t)
+{
+    json_object *run = NULL;
+    bool is_changed = false;
+    wa_status status = wa_record_read_run(wa_record_directory(t->record), &run, t->err);
+    if (status == WA_OK) {
+        status = wa_run_description_check(run, &t->setup, t->err);
+    }
+    if (status == WA_OK) {
+        status = resume(t);
+    }
+    if (status == WA_OK && !t->progress.is_finished) {
+        status = wa_run_description_resume(run, &t->setup, &is_changed, t->err);
+    }
+    if (status == WA_OK && is_changed) {
+        status = wa_record_write_run(t->record, run, t->err);
+    }
+    (void)json_object_put(run);
+    return status;
+}
+
+/* A new run gets its run.json and first checkpoint. */
 static wa_status start_or_resume(struct trainer *t)
 {
     const char *directory = wa_record_directory(t->record);
     char *path = wa_file_join(directory, "run.json");
     bool exists = path && wa_file_exists(path);
     free(path);
-    json_object *run = NULL;
-    wa_status status = WA_OK;
     if (exists) {
-        status = wa_record_read_run(directory, &run, t->err);
-        if (status == WA_OK) {
-            status = wa_run_description_check(run, &t->setup, t->err);
-        }
-        (void)json_object_put(run);
-        return status == WA_OK ? resume(t) : status;
+        return resume_described(t);
     }
-    status = wa_run_description_make(&t->setup, &run, t->err);
+    json_object *run = NULL;
+    wa_status status = wa_run_description_make(&t->setup, &run, t->err);
     if (status == WA_OK) {
         t->progress.rng = t->setup.batches.rng;
         status = write_checkpoint(t, wa_record_checkpoint_path(directory, 0));

@@ -12,7 +12,7 @@ enum {
     NARROW_ITEMS = 24,         /* work-items that a gradient is cut into at least */
     WIDE_TURNED_BYTES = 28672, /* of dz turned at a time: it stays in L1 beside what it meets */
     WIDE_ITEMS = 16,
-    WIDE_MIN_CHANNELS = 3      /* below, most of a block of input channels would be idle */
+    WIDE_MIN_CHANNELS = 3 /* below, most of a block of input channels would be idle */
 };
 
 /* Both kernels' struct walk. */
@@ -119,8 +119,7 @@ static void size_wide(const struct wa_engine *engine, const struct wa_model_laye
     g->local_bytes = (size_t)lanes * (size_t)outputs * sizeof(float);
     g->parts = wa_clamp(wa_divide_up(items_wanted > 0 ? items_wanted : WIDE_ITEMS, blocks), 1,
                         segments(walk));
-    g->partial_floats =
-        (size_t)g->parts * (size_t)(blocks * outputs) * (size_t)layer->fan_in;
+    g->partial_floats = (size_t)g->parts * (size_t)(blocks * outputs) * (size_t)layer->fan_in;
 }
 
 wa_status wa_cpu_gradient_init(struct wa_operations *operations, const struct wa_model_layer *layer,
@@ -143,7 +142,8 @@ wa_status wa_cpu_gradient_init(struct wa_operations *operations, const struct wa
         return status;
     }
     walk.parts = g->parts;
-    status = wa_engine_buffer_from(engine, &walk, sizeof walk, "a table of segments", &g->walk, err);
+    status =
+        wa_engine_buffer_from(engine, &walk, sizeof walk, "a table of segments", &g->walk, err);
     /* Taps in groups of three; a last group that is not full repeats its last tap. */
     int count = walk.groups * TAPS_IN_GROUP;
     int32_t *taps = calloc((size_t)count, sizeof *taps);
@@ -169,6 +169,19 @@ void wa_cpu_gradient_finish(struct wa_engine *engine, struct wa_cpu_gradient *gr
 
 /* ---- Launches ------------------------------------------------------------------------------- */
 
+/* The parts of a gradient [part][output][tap][channel] added up; the bias gradient from batch norm's sums. */
+wa_status wa_cpu_gradient_add_parts(struct wa_operations *operations,
+                                    const struct wa_model_layer *layer, int parts, cl_mem gradients,
+                                    struct wa_error *err)
+{
+    const struct wa_path_state *state = operations->state;
+    struct wa_range range = {1, {(size_t)wa_clamp((int)(layer->weight_count / 4096), 1, 64)}, {1}};
+    return wa_engine_launch(
+        operations->engine, state->weight_gradient_finish, &range, err, "mmmiiiiif", state->partial,
+        state->bias_partial, gradients, (int)layer->weight_offset, (int)layer->weight_count, parts,
+        (int)layer->shape.out_channels, layer->output.rows, 1.0 / (double)layer->scale);
+}
+
 static wa_status launch_narrow(struct wa_operations *operations, const struct wa_model_layer *l,
                                const struct wa_cpu_gradient *g, cl_mem x, cl_mem dz,
                                cl_mem gradients, struct wa_error *err)
@@ -184,14 +197,8 @@ static wa_status launch_narrow(struct wa_operations *operations, const struct wa
     wa_status status = wa_engine_launch(
         engine, state->weight_gradient, &range, err, "mmmmmiiiiil", x, dz, state->partial, g->walk,
         g->taps, in, out, l->input.plane, l->gradient.plane, g->channel_block, g->local_bytes);
-    if (status != WA_OK) {
-        return status;
-    }
-    struct wa_range finish = {1, {(size_t)wa_clamp((int)(l->weight_count / 4096), 1, 64)}, {1}};
-    return wa_engine_launch(engine, state->weight_gradient_finish, &finish, err, "mmmiiiiif",
-                            state->partial, state->bias_partial, gradients, (int)l->weight_offset,
-                            (int)l->weight_count, g->parts, out, l->output.rows,
-                            1.0 / (double)l->scale);
+    return status == WA_OK ? wa_cpu_gradient_add_parts(operations, l, g->parts, gradients, err)
+                           : status;
 }
 
 static wa_status launch_wide(struct wa_operations *operations, const struct wa_model_layer *l,
@@ -206,10 +213,10 @@ static wa_status launch_wide(struct wa_operations *operations, const struct wa_m
     size_t blocks = (size_t)wa_divide_up(out, g->out_vectors * engine->vector_width);
     struct wa_range range = {
         3, {blocks, (size_t)wa_divide_up(in, g->channel_block), (size_t)g->parts}, {1, 1, 1}};
-    wa_status status = wa_engine_launch(
-        engine, state->wide_gradient[kind], &range, err, "mmmmmiiiiil", x, dz, state->partial,
-        g->walk, g->taps, in, out, l->input.plane, l->gradient.plane, g->channel_block,
-        g->local_bytes);
+    wa_status status =
+        wa_engine_launch(engine, state->wide_gradient[kind], &range, err, "mmmmmiiiiil", x, dz,
+                         state->partial, g->walk, g->taps, in, out, l->input.plane,
+                         l->gradient.plane, g->channel_block, g->local_bytes);
     if (status != WA_OK) {
         return status;
     }

@@ -15,8 +15,11 @@ enum {
     GRADIENT_SCRATCH_BYTES = 1200 * 1024, /* of a chunk's inputs and gradients */
     GRADIENT_PARTS = 8,
     MIN_GRADIENT_PARTS = 4,
-    PARTIAL_BYTES = 10 << 20,   /* of all parts: to add more of them up costs more than it shares out */
-    MIN_GRADIENT_CHANNELS = 32  /* below, transforms and parts cost more than the products save */
+    PARTIAL_BYTES =
+        10 << 20, /* of all parts: to add more of them up costs more than it shares out */
+    LEAST_GRADIENT_PARTS = 2,  /* where the device has no room for more, */
+    PARTIAL_SHARE = 2,         /* nor for less than this part of its largest allocation */
+    MIN_GRADIENT_CHANNELS = 32 /* below, transforms and parts cost more than the products save */
 };
 
 /* kernels/cpu_winograd.cl, struct winograd. */
@@ -37,63 +40,81 @@ static bool is_tiled(const struct wa_model_layer *layer, bool is_backward)
 {
     const struct wa_layer *s = &layer->shape;
     const struct wa_layout *x = is_backward ? &layer->gradient : &layer->input;
-    return s->stride == 2 ? wa_cpu_winograd_stride2_can(layer, is_backward)
-                          : !layer->is_dense && s->kernel == 3 && s->stride == 1 &&
-                                s->in_height % 4 == 0 && s->in_width % 4 == 0 && x->before == 1 &&
-                                x->after == 1;
+    return s->stride == 2
+               ? wa_cpu_winograd_stride2_can(layer, is_backward)
+               : !layer->is_dense && s->kernel == 3 && s->stride == 1 && s->in_height % 4 == 0 &&
+                     s->in_width % 4 == 0 && x->before == 1 && x->after == 1;
 }
 
 bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_layer *layer,
                           bool is_backward)
 {
     const struct wa_layer *s = &layer->shape;
-    bool pays = s->stride == 2
-                    ? wa_cpu_winograd_stride2_pays(layer)
-                    : s->in_channels >= MIN_CHANNELS && s->out_channels >= MIN_CHANNELS;
+    bool pays = s->stride == 2 ? wa_cpu_winograd_stride2_pays(layer)
+                               : s->in_channels >= MIN_CHANNELS && s->out_channels >= MIN_CHANNELS;
     return is_tiled(layer, is_backward) &&
            wa_tuning_takes_winograd(engine, layer,
                                     is_backward ? WA_PRODUCT_BACKWARD : WA_PRODUCT_FORWARD, pays);
 }
 
-bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine, const struct wa_model_layer *layer)
+size_t wa_cpu_winograd_gradient_part(const struct wa_engine *engine,
+                                     const struct wa_model_layer *layer)
+{
+    int kind = wa_cpu_winograd_gradient_kind(engine, layer);
+    int outputs = wa_round_up((int)layer->shape.out_channels, engine->vector_width << kind);
+    return (size_t)POINTS * layer->shape.in_channels * (size_t)outputs;
+}
+
+/* Parts that the device has room for: all of them lie in one buffer. */
+static int most_parts(const struct wa_engine *engine, const struct wa_model_layer *layer)
+{
+    size_t part = wa_cpu_winograd_gradient_part(engine, layer) * sizeof(float);
+    size_t parts = (size_t)engine->device->info.allocation_bytes / PARTIAL_SHARE / part;
+    return parts < GRADIENT_PARTS ? (int)parts : GRADIENT_PARTS;
+}
+
+bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine,
+                                   const struct wa_model_layer *layer)
 {
     const struct wa_layer *s = &layer->shape;
-    bool pays = s->stride == 2 ? wa_cpu_winograd_stride2_pays(layer) &&
-                                     wa_cpu_winograd_stride2_gradient_pays(layer)
-                               : s->in_channels >= MIN_GRADIENT_CHANNELS &&
-                                     s->out_channels >= MIN_GRADIENT_CHANNELS;
-    return is_tiled(layer, false) &&
+    bool pays =
+        s->stride == 2
+            ? wa_cpu_winograd_stride2_pays(layer) && wa_cpu_winograd_stride2_gradient_pays(layer)
+            : s->in_channels >= MIN_GRADIENT_CHANNELS && s->out_channels >= MIN_GRADIENT_CHANNELS;
+    return is_tiled(layer, false) && most_parts(engine, layer) >= LEAST_GRADIENT_PARTS &&
            wa_tuning_takes_winograd(engine, layer, WA_PRODUCT_GRADIENT, pays);
 }
 
-int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer)
+int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine,
+                                  const struct wa_model_layer *layer)
 {
     int quarters = 4 * (int)layer->shape.out_channels / engine->vector_width;
     return quarters >= 12 ? 2 : quarters >= 6 ? 1 : 0;
 }
 
-static bool uses_gradient(const struct wa_engine *engine, const struct wa_model *model, uint32_t stride,
-                          int kind)
+static bool uses_gradient(const struct wa_engine *engine, const struct wa_model *model,
+                          uint32_t stride, int kind)
 {
     bool is_used = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
         const struct wa_model_layer *layer = &model->layers[l];
-        is_used = is_used || (layer->shape.stride == stride &&
-                              wa_cpu_winograd_gradient_fits(engine, layer) &&
-                              wa_cpu_winograd_gradient_kind(engine, layer) == kind);
+        is_used = is_used ||
+                  (layer->shape.stride == stride && wa_cpu_winograd_gradient_fits(engine, layer) &&
+                   wa_cpu_winograd_gradient_kind(engine, layer) == kind);
     }
     return is_used;
 }
 
-bool wa_cpu_winograd_uses(const struct wa_engine *engine, const struct wa_model *model, uint32_t stride)
+bool wa_cpu_winograd_uses(const struct wa_engine *engine, const struct wa_model *model,
+                          uint32_t stride)
 {
     bool is_used = false;
     for (uint32_t l = 0; l < model->layer_count; l++) {
         const struct wa_model_layer *layer = &model->layers[l];
-        is_used = is_used || (layer->shape.stride == stride &&
-                              (wa_cpu_winograd_fits(engine, layer, false) ||
-                               wa_cpu_winograd_fits(engine, layer, true) ||
-                               wa_cpu_winograd_gradient_fits(engine, layer)));
+        is_used = is_used ||
+                  (layer->shape.stride == stride && (wa_cpu_winograd_fits(engine, layer, false) ||
+                                                     wa_cpu_winograd_fits(engine, layer, true) ||
+                                                     wa_cpu_winograd_gradient_fits(engine, layer)));
     }
     return is_used;
 }
@@ -174,23 +195,25 @@ static wa_status make_kernels(struct wa_operations *operations, struct wa_error 
     if (!wa_cpu_winograd_uses(operations->engine, operations->model, 1)) {
         return WA_OK;
     }
-    wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT, NULL,
-                                                  state, err);
+    wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
+                                                  NULL, state, err);
     return status == WA_OK
-               ? wa_cpu_winograd_gradient_kernels(operations, 1, winograd_file, "winograd_gradient",
-                                                  state->winograd_gradient, "winograd_gradient_finish",
-                                                  state->winograd_finish, err)
+               ? wa_cpu_winograd_gradient_kernels(
+                     operations, 1, winograd_file, "winograd_gradient", state->winograd_gradient,
+                     "winograd_gradient_finish", state->winograd_finish, err)
                : status;
 }
 
 /* ---- Tables --------------------------------------------------------------------------------- */
 
-static const struct wa_convolution *direction_of(const struct wa_model_layer *layer, bool is_backward)
+static const struct wa_convolution *direction_of(const struct wa_model_layer *layer,
+                                                 bool is_backward)
 {
     return is_backward ? &layer->backward : &layer->forward;
 }
 
-static size_t weight_floats(const struct wa_engine *engine, const struct wa_convolution *convolution)
+static size_t weight_floats(const struct wa_engine *engine,
+                            const struct wa_convolution *convolution)
 {
     int outs = engine->output_block;
     return (size_t)POINTS * (size_t)(wa_divide_up(convolution->out_channels, outs) * outs) *
@@ -224,7 +247,8 @@ static void size_chunk(const struct wa_engine *engine, int channels, int outs,
     int all = wa_divide_up(table->total, width);
     table->chunks = wa_divide_up(all, vectors);
     table->stride = wa_divide_up(all, table->chunks) * width;
-    w->groups = wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
+    w->groups =
+        wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
     w->scratch_floats = (size_t)w->groups * POINTS *
                         (size_t)((table->channel_block + kept) * table->stride + 2 * width);
 }
@@ -288,13 +312,17 @@ int wa_cpu_winograd_gradient_vectors(size_t vector_bytes)
     return wa_clamp((int)(GRADIENT_SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
 }
 
-int wa_cpu_winograd_gradient_parts(size_t part_floats, int chunks)
+int wa_cpu_winograd_gradient_parts(const struct wa_engine *engine,
+                                   const struct wa_model_layer *layer, int chunks)
 {
-    int fitting = (int)(PARTIAL_BYTES / sizeof(float) / part_floats);
-    return wa_clamp(wa_clamp(fitting, MIN_GRADIENT_PARTS, GRADIENT_PARTS), 1, chunks);
+    size_t part = wa_cpu_winograd_gradient_part(engine, layer) * sizeof(float);
+    int parts = wa_clamp((int)(PARTIAL_BYTES / part), MIN_GRADIENT_PARTS, GRADIENT_PARTS);
+    int most = most_parts(engine, layer);
+    return wa_clamp(parts < most ? parts : most, 1, chunks);
 }
 
-static wa_status make_gradient(struct wa_operations *operations, uint32_t layer, struct wa_error *err)
+static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
+                               struct wa_error *err)
 {
     const struct wa_engine *engine = operations->engine;
     const struct wa_model_layer *l = &operations->model->layers[layer];
@@ -316,18 +344,17 @@ static wa_status make_gradient(struct wa_operations *operations, uint32_t layer,
                                       .dz_base = dz->base,
                                       .dz_row = dz->row,
                                       .dz_plane = dz->plane};
-    size_t vector_bytes = (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
+    size_t vector_bytes =
+        (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
     int vectors = wa_cpu_winograd_gradient_vectors(vector_bytes);
     int all = wa_divide_up(table.total, width);
     table.chunks = wa_divide_up(all, vectors);
     table.stride = wa_divide_up(all, table.chunks) * width;
-    size_t part_floats = (size_t)POINTS * (size_t)channels * (size_t)outputs;
-    w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
+    w->parts = wa_cpu_winograd_gradient_parts(engine, l, table.chunks);
     table.parts = w->parts;
-    w->partial_floats = part_floats * (size_t)w->parts;
-    w->scratch_floats =
-        (size_t)w->parts * POINTS *
-        (size_t)((channels + outputs) * table.stride + 2 * width + width * width);
+    w->partial_floats = wa_cpu_winograd_gradient_part(engine, l) * (size_t)w->parts;
+    w->scratch_floats = (size_t)w->parts * POINTS *
+                        (size_t)((channels + outputs) * table.stride + 2 * width + width * width);
     return wa_engine_buffer_from(operations->engine, &table, sizeof table, "a table of tiles",
                                  &w->table, err);
 }
@@ -344,8 +371,9 @@ static wa_status make_gradients(struct wa_operations *operations, size_t *most_s
         struct wa_cpu_winograd_gradient *w = &operations->state->layers[l].winograd_gradient;
         w->is_used = true;
         w->kind = wa_cpu_winograd_gradient_kind(operations->engine, layer);
-        status = layer->shape.stride == 2 ? wa_cpu_winograd_stride2_gradient_table(operations, l, err)
-                                          : make_gradient(operations, l, err);
+        status = layer->shape.stride == 2
+                     ? wa_cpu_winograd_stride2_gradient_table(operations, l, err)
+                     : make_gradient(operations, l, err);
         *most_scratch = w->scratch_floats > *most_scratch ? w->scratch_floats : *most_scratch;
     }
     return status;
@@ -410,8 +438,8 @@ wa_status wa_cpu_winograd_init(struct wa_operations *operations, struct wa_error
         status = make_gradients(operations, &scratch, err);
     }
     if (status == WA_OK) {
-        status = wa_engine_buffer(operations->engine, scratch * sizeof(float),
-                                  "transformed tiles", &state->scratch, err);
+        status = wa_engine_buffer(operations->engine, scratch * sizeof(float), "transformed tiles",
+                                  &state->scratch, err);
     }
     return status == WA_OK ? make_maps(operations, err) : status;
 }
@@ -438,8 +466,8 @@ void wa_cpu_winograd_finish(struct wa_operations *operations)
 
 /* ---- Launches ------------------------------------------------------------------------------- */
 
-wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_backward, cl_mem arranged,
-                                  struct wa_error *err)
+wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_backward,
+                                  cl_mem arranged, struct wa_error *err)
 {
     wa_status status = WA_OK;
     for (uint32_t l = 0; l < operations->model->layer_count && status == WA_OK; l++) {
@@ -450,8 +478,8 @@ wa_status wa_cpu_winograd_arrange(struct wa_operations *operations, bool is_back
         const struct wa_convolution *c = direction_of(&operations->model->layers[l], is_backward);
         int blocks = wa_divide_up(c->out_channels, operations->engine->output_block);
         struct wa_range range = {1, {(size_t)blocks}, {1}};
-        status = wa_engine_launch(operations->engine, w->weights_kernel, &range, err,
-                                  "mmiiii", arranged, arranged,
+        status = wa_engine_launch(operations->engine, w->weights_kernel, &range, err, "mmiiii",
+                                  arranged, arranged,
                                   (int)wa_operations_arranged_offset(operations, l, is_backward),
                                   (int)w->weight_offset, c->in_channels, (int)is_backward);
     }
@@ -464,9 +492,8 @@ wa_status wa_cpu_winograd_convolve(struct wa_operations *operations, uint32_t la
 {
     const struct wa_cpu_winograd *w = &operations->state->layers[layer].winograd[is_backward];
     struct wa_range range = {1, {(size_t)w->groups}, {1}};
-    return wa_engine_launch(operations->engine, w->kernel, &range, err, "mmmmmi", x,
-                            arranged, y, w->table, operations->state->scratch,
-                            (int)w->weight_offset);
+    return wa_engine_launch(operations->engine, w->kernel, &range, err, "mmmmmi", x, arranged, y,
+                            w->table, operations->state->scratch, (int)w->weight_offset);
 }
 
 wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl_mem images, struct wa_error *err)
@@ -479,32 +506,31 @@ wa_status wa_cpu_winograd_map(struct wa_operations *operations, cl_mem images, s
     }
     struct wa_range rows = {1, {(size_t)model->rows}, {1}};
     struct wa_range one = {1, {1}, {1}};
-    wa_status status = wa_engine_launch(
-        operations->engine, state->map_image, &rows, err, "mmiiiiiiii", images, state->map,
-        model->batch, model->rows, model->columns, model->channels, model->lanes, in->base, in->plane,
-        in->row);
-    return status == WA_OK ? wa_engine_launch(operations->engine, state->map_layers, &one, err, "mmi",
-                                              state->map, state->map_table, state->map_count)
+    wa_status status =
+        wa_engine_launch(operations->engine, state->map_image, &rows, err, "mmiiiiiiii", images,
+                         state->map, model->batch, model->rows, model->columns, model->channels,
+                         model->lanes, in->base, in->plane, in->row);
+    return status == WA_OK ? wa_engine_launch(operations->engine, state->map_layers, &one, err,
+                                              "mmi", state->map, state->map_table, state->map_count)
                            : status;
 }
 
-wa_status wa_cpu_winograd_weight_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x,
-                                          cl_mem dz, cl_mem gradients, struct wa_error *err)
+wa_status wa_cpu_winograd_weight_gradient(struct wa_operations *operations, uint32_t layer,
+                                          cl_mem x, cl_mem dz, cl_mem gradients,
+                                          struct wa_error *err)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     const struct wa_path_state *state = operations->state;
     const struct wa_cpu_winograd_gradient *w = &state->layers[layer].winograd_gradient;
     struct wa_range range = {1, {(size_t)w->parts}, {1}};
-    wa_status status =
-        wa_engine_launch(operations->engine, w->kernel, &range, err, "mmmmm", x,
-                         dz, state->partial, w->table, state->scratch);
+    wa_status status = wa_engine_launch(operations->engine, w->kernel, &range, err, "mmmmm", x, dz,
+                                        state->partial, w->table, state->scratch);
     if (status != WA_OK) {
         return status;
     }
     struct wa_range finish = {1, {l->shape.in_channels}, {1}};
-    return wa_engine_launch(operations->engine, w->finish, &finish, err,
-                            "mmmiiiiif", state->partial, state->bias_partial, gradients,
-                            (int)l->weight_offset, (int)l->shape.in_channels,
-                            (int)l->shape.out_channels, w->parts, l->output.rows,
-                            1.0 / (double)l->scale);
+    return wa_engine_launch(operations->engine, w->finish, &finish, err, "mmmiiiiif",
+                            state->partial, state->bias_partial, gradients, (int)l->weight_offset,
+                            (int)l->shape.in_channels, (int)l->shape.out_channels, w->parts,
+                            l->output.rows, 1.0 / (double)l->scale);
 }

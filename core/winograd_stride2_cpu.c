@@ -9,7 +9,6 @@ enum {
     MIN_CHANNELS = 32,           /* below, the transforms cost more than the products save */
     MIN_GRADIENT_CHANNELS = 64,  /* likewise */
     MIN_GRADIENT_PLACES = 128,   /* of the smaller image */
-    U_POINTS = 36,
     MAX_CHANNEL_BLOCK = 256,     /* channels transformed at a time */
     SCRATCH_BYTES = 1000 * 1024, /* of a chunk: it stays in L2 */
     MAX_VECTORS = 6,
@@ -187,7 +186,8 @@ static void size_chunks(const struct wa_engine *engine, bool is_backward, struct
         (size_t)POINTS * (size_t)(table->channel_block + kept) * (size_t)width * sizeof(float);
     int vectors = wa_clamp((int)(SCRATCH_BYTES / vector_bytes), 2, MAX_VECTORS);
     table->stride = cut_chunks(table->tiles, table->sizes, width, vectors, &table->chunks) * width;
-    w->groups = wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
+    w->groups =
+        wa_clamp((int)engine->device->info.compute_units * GROUPS_PER_UNIT, 1, table->chunks);
     w->scratch_floats = (size_t)w->groups * POINTS *
                         (size_t)((table->channel_block + kept) * table->stride + 3 * width);
 }
@@ -200,9 +200,9 @@ wa_status wa_cpu_winograd_stride2_table(struct wa_operations *operations, uint32
     const struct wa_convolution *c = is_backward ? &l->backward : &l->forward;
     const struct wa_layout *x = is_backward ? &l->gradient : &l->input;
     /* What is written has no border. */
-    struct wa_layout y =
-        is_backward ? wa_layout_make(c->out_channels, l->input.rows, l->input.columns, x->lanes, 0, 0)
-                    : l->output;
+    struct wa_layout y = is_backward ? wa_layout_make(c->out_channels, l->input.rows,
+                                                      l->input.columns, x->lanes, 0, 0)
+                                     : l->output;
     struct winograd table = {.channels = c->in_channels,
                              .outs = c->out_channels,
                              .lanes = x->lanes,
@@ -242,12 +242,12 @@ wa_status wa_cpu_winograd_stride2_gradient_table(struct wa_operations *operation
                                       .dz_row = dz->row,
                                       .dz_plane = dz->plane};
     table.sizes = list_tiles(table.tiles, dz, dz->base, x, x->base, false);
-    size_t vector_bytes = (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
+    size_t vector_bytes =
+        (size_t)POINTS * (size_t)(channels + outputs) * (size_t)width * sizeof(float);
     int vectors = wa_cpu_winograd_gradient_vectors(vector_bytes);
     table.stride = cut_chunks(table.tiles, table.sizes, width, vectors, &table.chunks) * width;
-    size_t part_floats = (size_t)U_POINTS * (size_t)channels * (size_t)outputs;
-    table.parts = w->parts = wa_cpu_winograd_gradient_parts(part_floats, table.chunks);
-    w->partial_floats = part_floats * (size_t)w->parts;
+    table.parts = w->parts = wa_cpu_winograd_gradient_parts(operations->engine, l, table.chunks);
+    w->partial_floats = wa_cpu_winograd_gradient_part(operations->engine, l) * (size_t)w->parts;
     w->scratch_floats = (size_t)w->parts * POINTS *
                         (size_t)((channels + outputs) * table.stride + 3 * width + width * width);
     w->kernel = operations->state->stride2_gradient[w->kind];

@@ -1,57 +1,11 @@
 /* Batch norm per position and channel over the batch axis, ReLU and their gradients, on CPUs.
- * Built for one batch size: BATCH items in LANES floats a position (LANES >= BATCH, a multiple of
- * four, at least WIDTH); lanes past the batch are kept zero.
  *
  * z and h are [channel][row][column][LANES] without border, a (the activity that other layers read)
  * has a border, whose zeros are never touched. Values of one position stay in registers between one
  * read and one write. The mean is taken relative to the first lane, so that a position that is
  * constant over the batch gives h == 0 exactly, whatever its bias.
  */
-#ifndef BATCH
-#define BATCH 100
-#define LANES 100
-#endif
-#define WHOLE (BATCH / WIDTH)     /* vectors whose lanes all count */
-#define VECTORS ((LANES + WIDTH - 1) / WIDTH)
-#define LAST (LANES - WIDTH)      /* the last vector ends with the position, whatever it overlaps */
-#define INVERSE_BATCH (1.0f / BATCH)
-
-/* The values of a position are kept in registers, or read again for each pass where a large batch has
- * more of them than there are registers; then loops stay loops, too. */
-#define IN_REGISTERS (VECTORS <= 16)
-#if IN_REGISTERS
-#define EACH_VECTOR UNROLL for (int i = 0; i < VECTORS; i++)
-#else
-#define EACH_VECTOR for (int i = 0; i < VECTORS; i++)
-#endif
-
-/* Where vector i starts. Vector WHOLE holds the rest of the batch, those behind it only lanes past
- * the batch (of small batches and narrow vectors). */
-#define START(i) ((i) * WIDTH < LAST ? (i) * WIDTH : LAST)
-
-/* What vector i adds to a sum, given its fresh lanes. */
-#define COUNTED(i, value, fresh)                                                                   \
-    ((i) < WHOLE ? (value) : (i) == WHOLE ? (value) * (fresh) : (vec)0.0f)
-/* What is kept of it: zero past the batch. */
-#define KEPT(i, value, valid)                                                                      \
-    ((i) < WHOLE ? (value) : (i) == WHOLE ? (value) * (valid) : (vec)0.0f)
-
-/* The lanes of vector WHOLE that nobody counted before it, and those of the batch. */
-INLINE vec fresh_lanes(void)
-{
-    return lane_mask(WHOLE * WIDTH - START(WHOLE), BATCH - START(WHOLE));
-}
-
-INLINE vec valid_lanes(void)
-{
-    return lane_mask(0, BATCH - START(WHOLE));
-}
-
-/* max(v, 0), but NaN stays NaN: fmax would hide it. */
-INLINE vec rectified(vec v)
-{
-    return select(v, (vec)0.0f, v < (vec)0.0f);
-}
+#include "batch_lanes.cl"
 
 /* h = (scale z + bias - mean) / sqrt(var + epsilon), a = max(h, 0); with `normalize` 0 h = scale z +
  * bias. Keeps 1/sqrt(..) in `inverse` for the way back. h may be z. keep_h 0: h is not written. With
@@ -83,20 +37,7 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
         float r = 1.0f, mean = 0.0f, first = 0.0f;
         if (normalize) {
             first = fma(zp[0] * keep, scale, b);
-            vec sum = (vec)0.0f;
-            EACH_VECTOR
-            {
-                const vec d = VALUE(i) - first;
-                sum += COUNTED(i, d, fresh);
-            }
-            mean = sum_lanes(sum) * INVERSE_BATCH;
-            vec squares = (vec)0.0f;
-            EACH_VECTOR
-            {
-                const vec d = (VALUE(i) - first) - mean;
-                squares += COUNTED(i, d * d, fresh);
-            }
-            r = 1.0f / sqrt(sum_lanes(squares) * INVERSE_BATCH + epsilon);
+            MEASURE(VALUE, first, fresh, epsilon, mean, r)
         }
         __global float *hp = h + zi;
         __global float *ap = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
@@ -134,11 +75,7 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
     for (int column = 0; column < columns; column++) {
         __global const float *gp = g + (size_t)c * g_plane + row * g_row + column * g_column;
         const size_t hi = (size_t)c * h_plane + row * h_row + column * LANES;
-        vec sum = (vec)0.0f, products = (vec)0.0f;
-#define MASKED(i)                                                                                  \
-    (rectify ? select(load(gp + START(i)) * g_scale, (vec)0.0f,                                    \
-                      load(slope_h + hi + START(i)) <= (vec)0.0f)                                  \
-             : load(gp + START(i)) * g_scale)
+#define MASKED(i) SLOPED(i, gp, g_scale, (slope_h + hi), rectify)
 #if IN_REGISTERS
         vec m[VECTORS], v[VECTORS];
         EACH_VECTOR
@@ -152,17 +89,10 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
 #define GRADIENT(i) MASKED(i)
 #define NORMAL(i) load(h + hi + START(i))
 #endif
-        EACH_VECTOR
-        {
-            const vec counted = COUNTED(i, GRADIENT(i), fresh);
-            sum += counted;
-            products = fma(counted, NORMAL(i), products);
-        }
         const float r = inverse[((size_t)c * rows + row) * columns + column] * scale;
         float mean = 0.0f, mean_product = 0.0f;
         if (normalize) {
-            mean = sum_lanes(sum) * INVERSE_BATCH;
-            mean_product = sum_lanes(products) * INVERSE_BATCH;
+            MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
         }
         __global float *dp = dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES;
         EACH_VECTOR

@@ -1,7 +1,7 @@
 /* A recurrence on CPUs, a whole sequence in one launch: items are independent through all steps, so a
  * work-item takes some of them from the first step to the last, or back.
  *
- * Vectors run over units, in panels of two; an item is a row. Kept over time are [panel][step][row]
+ * Vectors run over units, in panels of VECTORS; an item is a row. Kept over time are [panel][step][row]
  * [PANEL]: a step's rows lie side by side for the product of the next step, which reads them value by
  * value, and those of all steps for the weight gradient. Rows past the batch fill the last block; what
  * stands there is never read for others. Weights of a panel are [unit read][PANEL].
@@ -9,16 +9,31 @@
  * Every sum has one order, whatever the blocks and the number of work-items.
  *
  * Why rows of items and not, as in convolutions, vectors of them: 50 items are 4 vectors of 16 with a
- * quarter of the work thrown away, but 4 blocks of 13 rows; and a step's result lies as the next one and
+ * quarter of the work thrown away, but 2 blocks of 25 rows; and a step's result lies as the next one and
  * the weight gradient (whose vectors run over units, so that nothing is added up across lanes) read it.
  */
-#define PANEL (2 * WIDTH)
-#define AHEAD 32 /* units read: weights of large nets come from beyond L2, this step as the next */
+#define NEAR 48  /* items ahead, of the weight gradient */
+#define AHEAD 32 /* units read: weights come into L1, those of large nets from beyond L2 */
 #ifndef OUTS
 #define OUTS 8
 #endif
+#ifndef VECTORS
+#define VECTORS 2
+#endif
+#define PANEL (VECTORS * WIDTH)
+#define FACTORS 4 /* of a pass over values */
+#define OUT_ROWS (2 * OUTS / VECTORS) /* of a block of the weight gradient */
 #ifndef ROWS
-#define ROWS 6 /* of a block: ROWS x 2 sums and what they need fit the registers */
+#define ROWS 6 /* of a block: ROWS x VECTORS sums and what they need fit the registers */
+#endif
+
+/* Into L1; and into L2 to be written, or the stores of a block wait for their lines. */
+#ifdef __SPIR__
+#define FETCH_NEAR(p) prefetch(p, WIDTH);
+#define FETCH_WRITTEN(p) prefetch(p, WIDTH);
+#else
+#define FETCH_NEAR(p) __builtin_prefetch((const void *)(size_t)(p), 0, 3);
+#define FETCH_WRITTEN(p) __builtin_prefetch((const void *)(size_t)(p), 1, 2);
 #endif
 
 /* The first `count` values (more than a vector: all) with zeros behind them. */
@@ -86,26 +101,52 @@ KERNEL void sequence_arrange(__global const float *restrict weights,
 
 /* ---- Through time ---------------------------------------------------------------------------- */
 
-/* sums[row][2] = sum over units read, in order, of a step's values times a panel of weights. */
-INLINE void multiply_rows(__global const float *values, size_t plane,
-                          __global const float *restrict panel, int units, vec (*sums)[2])
+/* sums[row][vector] = sum over units read, in order, of a step's values times a panel of weights. The
+ * rows that the caller reads and writes with them lie beyond L2 and come in bit by bit meanwhile. */
+CALLED void multiply_rows(__global const float *restrict values, size_t plane,
+                          __global const float *restrict panel, int units,
+                          __global const float *read, __global const float *also_read,
+                          __global const float *written, __global const float *also_written,
+                          vec (*ret_sums)[VECTORS])
 {
-    UNROLL for (int r = 0; r < ROWS; r++) { sums[r][0] = sums[r][1] = (vec)0.0f; }
+    vec sums[ROWS][VECTORS];
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        UNROLL for (int q = 0; q < VECTORS; q++) { sums[r][q] = (vec)0.0f; }
+    }
     for (int k0 = 0; k0 < units; k0 += PANEL) {
         const int filled = min(PANEL, units - k0);
+        if (2 * k0 < ROWS * PANEL) {
+            UNROLL for (int i = 0; i < 2 * VECTORS; i++)
+            {
+                FETCH_NEAR(read + 2 * k0 + i * WIDTH)
+                FETCH_NEAR(also_read + 2 * k0 + i * WIDTH)
+                FETCH_WRITTEN(written + 2 * k0 + i * WIDTH)
+                FETCH_WRITTEN(also_written + 2 * k0 + i * WIDTH)
+            }
+        }
         for (int k = 0; k < filled; k++) {
-            const vec w0 = load(panel), w1 = load(panel + WIDTH);
-            PREFETCH(panel + AHEAD * PANEL)
-            PREFETCH(panel + AHEAD * PANEL + WIDTH)
+            vec w[VECTORS];
+            UNROLL for (int q = 0; q < VECTORS; q++)
+            {
+                w[q] = load(panel + q * WIDTH);
+                FETCH_NEAR(panel + AHEAD * PANEL + q * WIDTH)
+            }
             panel += PANEL;
             UNROLL for (int r = 0; r < ROWS; r++)
             {
                 const vec value = (vec)values[r * PANEL + k];
-                sums[r][0] = fma(value, w0, sums[r][0]);
-                sums[r][1] = fma(value, w1, sums[r][1]);
+                UNROLL for (int q = 0; q < VECTORS; q++)
+                {
+                    sums[r][q] = fma(value, w[q], sums[r][q]);
+                }
             }
         }
         values += plane;
+    }
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        UNROLL for (int q = 0; q < VECTORS; q++) { ret_sums[r][q] = sums[r][q]; }
     }
 }
 
@@ -123,13 +164,38 @@ INLINE void start(__global const float *restrict given, int is_given, __global f
     }
 }
 
-/* s_t = relu(x_t W_in input_scale + s_{t-1} W scale + b) for all steps; x is [input][step][lane]. */
+/* outputs [output][lane of `apart`] of a block of rows = scale times weights [output][unit] states. */
+INLINE void read_out(__global const float *states, size_t plane, __global const float *restrict weights,
+                     __global float *restrict outputs, size_t apart, int outs, int units, int rows,
+                     float scale)
+{
+    for (int k = 0; k < outs; k++) {
+        vec sums[ROWS];
+        UNROLL for (int r = 0; r < ROWS; r++) { sums[r] = (vec)0.0f; }
+        for (int u = 0; u < units; u += WIDTH) {
+            const vec w = load_part(weights + (size_t)k * units + u, units - u);
+            __global const float *s = states + u / PANEL * plane + u % PANEL;
+            UNROLL for (int r = 0; r < ROWS; r++) { sums[r] = fma(w, load(s + r * PANEL), sums[r]); }
+        }
+        UNROLL for (int r = 0; r < ROWS; r++)
+        {
+            if (r < rows) {
+                outputs[k * apart + r] = scale * sum_lanes(sums[r]);
+            }
+        }
+    }
+}
+
+/* s_t = relu(x_t W_in input_scale + s_{t-1} W scale + b) for all steps, and what the readout makes
+ * of it; x is [input][step][lane], outputs are [output][step][lane]. */
 KERNEL void sequence_forward(__global const float *restrict arranged,
                              __global const float *restrict weights,
                              __global const float *restrict live, __global const float *restrict x,
-                             __global float *states, int state_base, int is_given, int input_base,
-                             int bias_base, int inputs, int units, int batch, int lanes, int blocks,
-                             int steps, float scale, float input_scale)
+                             __global float *states, __global float *restrict outputs,
+                             int state_base, int is_given, int input_base, int bias_base,
+                             int readout_base, int inputs, int outs, int units, int batch, int lanes,
+                             int blocks, int steps, float scale, float input_scale,
+                             float readout_scale)
 {
     const int first = blocks * get_group_id(0) / get_num_groups(0);
     const int end = blocks * (get_group_id(0) + 1) / get_num_groups(0);
@@ -138,11 +204,12 @@ KERNEL void sequence_forward(__global const float *restrict arranged,
     for (int t = 0; t < steps; t++) {
         for (int u0 = 0; u0 < units; u0 += PANEL) {
             for (int b = first; b < end; b++) {
-                vec sums[ROWS][2];
+                vec sums[ROWS][VECTORS];
                 __global float *from = states + t * step + b * ROWS * PANEL;
-                multiply_rows(from, plane, arranged + (size_t)u0 * units, units, sums);
                 __global float *to = from + step + u0 / PANEL * plane;
-                UNROLL for (int q = 0; q < 2; q++)
+                multiply_rows(from, plane, arranged + (size_t)u0 * units, units, from, from, to, to,
+                              sums);
+                UNROLL for (int q = 0; q < VECTORS; q++)
                 {
                     const int u = u0 + q * WIDTH;
                     const vec bias = load_part(weights + bias_base + u, units - u);
@@ -169,6 +236,11 @@ KERNEL void sequence_forward(__global const float *restrict arranged,
                 }
             }
         }
+        for (int b = first; b < end; b++) {
+            read_out(states + (t + 1) * step + b * ROWS * PANEL, plane, weights + readout_base,
+                     outputs + t * lanes + b * ROWS, (size_t)steps * lanes, outs, units,
+                     batch - b * ROWS, readout_scale);
+        }
     }
 }
 
@@ -194,41 +266,40 @@ KERNEL void sequence_backward(__global const float *restrict arranged,
     for (int t = steps - 1; t >= 0; t--) {
         for (int u0 = 0; u0 < units; u0 += PANEL) {
             for (int b = first; b < end; b++) {
-                vec sums[ROWS][2];
+                vec sums[ROWS][VECTORS];
                 const size_t at = t * step + b * ROWS * PANEL;
                 const bool is_carried = has_above && t + 1 < steps;
-                multiply_rows(dz + at + step, plane, arranged + (size_t)u0 * units,
-                              is_carried ? units : 0, sums);
                 const size_t to = at + u0 / PANEL * plane;
                 const size_t state = to + u0 / PANEL * step + step;
-                UNROLL for (int q = 0; q < 2; q++)
+                multiply_rows(dz + at + step, plane, arranged + (size_t)u0 * units,
+                              is_carried ? units : 0, states + state, other_states + state, dz + to,
+                              has_other ? other_dz + to : dz + to, sums);
+                UNROLL for (int q = 0; q < VECTORS; q++)
                 {
                     const int u = u0 + q * WIDTH;
-                    vec above[ROWS];
-                    UNROLL for (int r = 0; r < ROWS; r++)
-                    {
-                        above[r] = sums[r][q] = scale * sums[r][q];
-                    }
+                    const vec zero = (vec)0.0f;
+                    vec sum[ROWS];
+                    UNROLL for (int r = 0; r < ROWS; r++) { sum[r] = sums[r][q] = scale * sums[r][q]; }
                     for (int k = 0; k < outs; k++) {
                         const vec w = readout_scale * load_part(readout + readout_base + k * units + u,
                                                                 units - u);
                         __global const float *e = error + ((size_t)k * steps + t) * lanes;
                         UNROLL for (int r = 0; r < ROWS; r++)
                         {
-                            sums[r][q] = fma(w, (vec)e[min(b * ROWS + r, batch - 1)], sums[r][q]);
+                            sum[r] = fma(w, (vec)e[min(b * ROWS + r, batch - 1)], sum[r]);
                         }
                     }
                     UNROLL for (int r = 0; r < ROWS; r++)
                     {
                         const int place = r * PANEL + q * WIDTH;
-                        const vec zero = (vec)0.0f;
-                        store(select(zero, sums[r][q], load(states + state + place) > zero),
+                        store(select(zero, sum[r], load(states + state + place) > zero),
                               dz + to + place);
-                        if (has_other) {
-                            store(select(zero, other_has_readout ? sums[r][q] : above[r],
-                                         load(other_states + state + place) > zero),
-                                  other_dz + to + place);
-                        }
+                    }
+                    for (int r = 0; has_other && r < ROWS; r++) {
+                        const int place = r * PANEL + q * WIDTH;
+                        store(select(zero, other_has_readout ? sum[r] : sums[r][q],
+                                     load(other_states + state + place) > zero),
+                              other_dz + to + place);
                     }
                 }
             }
@@ -236,49 +307,18 @@ KERNEL void sequence_backward(__global const float *restrict arranged,
     }
     for (int u0 = 0; has_state_gradient && u0 < units; u0 += PANEL) {
         for (int b = first; b < end; b++) {
-            vec sums[ROWS][2];
-            multiply_rows(dz + b * ROWS * PANEL, plane, arranged + (size_t)u0 * units, units, sums);
+            vec sums[ROWS][VECTORS];
             __global float *to = gradients + state_base + (size_t)b * ROWS * units + u0;
+            multiply_rows(dz + b * ROWS * PANEL, plane, arranged + (size_t)u0 * units, units, to, to, to,
+                          to, sums);
             UNROLL for (int r = 0; r < ROWS; r++)
             {
                 if (b * ROWS + r < batch) {
-                    store_part(scale * sums[r][0], to + (size_t)r * units, units - u0);
-                    store_part(scale * sums[r][1], to + (size_t)r * units + WIDTH,
-                               units - u0 - WIDTH);
-                }
-            }
-        }
-    }
-}
-
-/* ---- Readout ---------------------------------------------------------------------------------- */
-
-/* outputs [output][step][lane] = scale times weights [output][unit] states, one step a work-item. */
-KERNEL void sequence_outputs(__global const float *restrict states,
-                             __global const float *restrict weights,
-                             __global float *restrict outputs, int base, int outs, int units,
-                             int batch, int lanes, int blocks, int steps, float scale)
-{
-    const int t = get_group_id(0);
-    const size_t step = (size_t)blocks * ROWS * PANEL, plane = (steps + 1) * step;
-    for (int k = 0; k < outs; k++) {
-        __global float *to = outputs + ((size_t)k * steps + t) * lanes;
-        for (int b = 0; b < blocks; b++) {
-            vec sums[ROWS];
-            UNROLL for (int r = 0; r < ROWS; r++) { sums[r] = (vec)0.0f; }
-            for (int u = 0; u < units; u += WIDTH) {
-                const vec w = load_part(weights + base + (size_t)k * units + u, units - u);
-                __global const float *s =
-                    states + u / PANEL * plane + u % PANEL + (t + 1) * step + b * ROWS * PANEL;
-                UNROLL for (int r = 0; r < ROWS; r++)
-                {
-                    sums[r] = fma(w, load(s + r * PANEL), sums[r]);
-                }
-            }
-            UNROLL for (int r = 0; r < ROWS; r++)
-            {
-                if (b * ROWS + r < batch) {
-                    to[b * ROWS + r] = scale * sum_lanes(sums[r]);
+                    UNROLL for (int q = 0; q < VECTORS; q++)
+                    {
+                        store_part(scale * sums[r][q], to + (size_t)r * units + q * WIDTH,
+                                   units - u0 - q * WIDTH);
+                    }
                 }
             }
         }
@@ -299,72 +339,108 @@ KERNEL void sequence_project(__global const float *restrict values,
     const int u0 = get_group_id(0) * PANEL;
     const size_t step = (size_t)step_rows * PANEL;
     __global const float *from = values + (get_group_id(0) * (size_t)kept_steps + first_step) * step;
-    for (int k = bias_base < 0 ? 0 : -1; k < factor_count; k++) {
-        vec sums[2] = {(vec)0.0f, (vec)0.0f};
+    for (int k0 = bias_base < 0 ? 0 : -1; k0 < factor_count; k0 += FACTORS) {
+        vec sums[FACTORS][VECTORS];
+        UNROLL for (int i = 0; i < FACTORS * VECTORS; i++)
+        {
+            sums[i / VECTORS][i % VECTORS] = (vec)0.0f;
+        }
         for (int t = 0; t < steps; t++) {
             __global const float *v = from + t * step;
-            vec s[2] = {(vec)0.0f, (vec)0.0f};
+            vec s[FACTORS][VECTORS];
+            UNROLL for (int i = 0; i < FACTORS * VECTORS; i++)
+            {
+                s[i / VECTORS][i % VECTORS] = (vec)0.0f;
+            }
             for (int n = 0; n < batch; n++) {
-                const vec f = (vec)(k < 0 ? 1.0f : factors[((size_t)k * steps + t) * lanes + n]);
-                s[0] = fma(f, load(v), s[0]);
-                s[1] = fma(f, load(v + WIDTH), s[1]);
+                UNROLL for (int i = 0; i < FACTORS; i++)
+                {
+                    const int k = min(k0 + i, factor_count - 1);
+                    const vec f = (vec)(k < 0 ? 1.0f : factors[((size_t)k * steps + t) * lanes + n]);
+                    UNROLL for (int q = 0; q < VECTORS; q++)
+                    {
+                        s[i][q] = fma(f, load(v + q * WIDTH), s[i][q]);
+                    }
+                }
                 v += PANEL;
             }
-            sums[0] += s[0];
-            sums[1] += s[1];
+            UNROLL for (int i = 0; i < FACTORS * VECTORS; i++)
+            {
+                sums[i / VECTORS][i % VECTORS] += s[i / VECTORS][i % VECTORS];
+            }
         }
-        const float factor = k < 0 ? 1.0f : scale;
-        __global float *to = gradients + (k < 0 ? bias_base : base + k * units) + u0;
-        store_part(factor * sums[0], to, units - u0);
-        store_part(factor * sums[1], to + WIDTH, units - u0 - WIDTH);
+        for (int i = 0; i < FACTORS && k0 + i < factor_count; i++) {
+            const int k = k0 + i;
+            const float factor = k < 0 ? 1.0f : scale;
+            __global float *to = gradients + (k < 0 ? bias_base : base + k * units) + u0;
+            for (int q = 0; q < VECTORS; q++) {
+                store_part(factor * sums[i][q], to + q * WIDTH, units - u0 - q * WIDTH);
+            }
+        }
     }
 }
 
-/* OUTS rows of the gradient, a panel wide: what a stretch of steps adds. */
-INLINE void add_stretch(__global const float *restrict s, __global const float *restrict dz,
-                        size_t step, int steps, int batch, vec (*sums)[2])
+/* OUT_ROWS rows of the gradient, a panel wide: what a stretch of steps adds. */
+CALLED void add_stretch(__global const float *restrict s, __global const float *restrict dz,
+                        size_t step, int steps, int batch, vec (*ret_sums)[VECTORS])
 {
-    UNROLL for (int i = 0; i < OUTS; i++) { sums[i][0] = sums[i][1] = (vec)0.0f; }
+    vec sums[OUT_ROWS][VECTORS];
+    UNROLL for (int i = 0; i < OUT_ROWS; i++)
+    {
+        UNROLL for (int q = 0; q < VECTORS; q++) { sums[i][q] = (vec)0.0f; }
+    }
     for (int t = 0; t < steps; t++) {
         for (int n = 0; n < batch * PANEL; n += PANEL) {
-            const vec d0 = load(dz + n), d1 = load(dz + n + WIDTH);
-            UNROLL for (int i = 0; i < OUTS; i++)
+            vec d[VECTORS];
+            FETCH_NEAR(s + n + NEAR * PANEL)
+            UNROLL for (int q = 0; q < VECTORS; q++)
+            {
+                FETCH_NEAR(dz + n + NEAR * PANEL + q * WIDTH)
+                d[q] = load(dz + n + q * WIDTH);
+            }
+            UNROLL for (int i = 0; i < OUT_ROWS; i++)
             {
                 const vec value = (vec)s[n + i];
-                sums[i][0] = fma(value, d0, sums[i][0]);
-                sums[i][1] = fma(value, d1, sums[i][1]);
+                UNROLL for (int q = 0; q < VECTORS; q++)
+                {
+                    sums[i][q] = fma(value, d[q], sums[i][q]);
+                }
             }
         }
         s += step;
         dz += step;
     }
+    UNROLL for (int i = 0; i < OUT_ROWS; i++)
+    {
+        UNROLL for (int q = 0; q < VECTORS; q++) { ret_sums[i][q] = sums[i][q]; }
+    }
 }
 
 /* gradient [unit read][unit] = scale times the sum over steps and items of s_{t-1} dz_t, in stretches of
- * steps whose dz of a panel stays in L1. A work-item has a tile of row_blocks * OUTS units read and
+ * steps whose dz of a panel stays in L1. A work-item has a tile of row_blocks * OUT_ROWS units read and
  * `panels` panels. */
 KERNEL void sequence_gradient(__global const float *restrict states, __global const float *restrict dz,
                               __global float *restrict gradients, int base, int units, int batch,
                               int step_rows, int steps, int stretch, int row_blocks, int panels,
                               float scale)
 {
-    const int row_begin = get_group_id(0) * row_blocks * OUTS;
-    const int row_end = min(row_begin + row_blocks * OUTS, units);
+    const int row_begin = get_group_id(0) * row_blocks * OUT_ROWS;
+    const int row_end = min(row_begin + row_blocks * OUT_ROWS, units);
     const int u_begin = get_group_id(1) * panels * PANEL;
     const int u_end = min(u_begin + panels * PANEL, units);
     const size_t step = (size_t)step_rows * PANEL;
     for (int t = 0; t < steps; t += stretch) {
         const float factor = t + stretch < steps ? 1.0f : scale;
         for (int u = u_begin; u < u_end; u += PANEL) {
-            for (int row = row_begin; row < row_end; row += OUTS) {
-                vec sums[OUTS][2];
+            for (int row = row_begin; row < row_end; row += OUT_ROWS) {
+                vec sums[OUT_ROWS][VECTORS];
                 add_stretch(states + (row / PANEL * (size_t)(steps + 1) + t) * step + row % PANEL,
                             dz + (u / PANEL * (size_t)steps + t) * step, step,
                             min(stretch, steps - t), batch, sums);
                 __global float *to = gradients + base + (size_t)row * units + u;
-                UNROLL for (int i = 0; i < OUTS; i++)
+                UNROLL for (int i = 0; i < OUT_ROWS; i++)
                 {
-                    UNROLL for (int q = 0; q < 2; q++)
+                    UNROLL for (int q = 0; q < VECTORS; q++)
                     {
                         const int count = row + i < row_end ? units - u - q * WIDTH : 0;
                         __global float *p = to + (size_t)i * units + q * WIDTH;

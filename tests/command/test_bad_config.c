@@ -119,7 +119,8 @@ static void test_misfits(void **state)
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set",
                                    "architecture.kernels=[3, 3, 3]"),
                      2);
-    WA_TESTED_EXPECT_ERROR(t, "'cnn'", "\"kernels\" has 3", "\"strides\" 2");
+    WA_TESTED_EXPECT_ERROR(t, "tiny.json:", ": architecture 'cnn'", "\"kernels\" has 3",
+                           "\"strides\" 2");
     assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--set",
                                    "architecture.kernels=[]", "--set", "architecture.strides=[]"),
                      2);

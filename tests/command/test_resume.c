@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <json-c/json.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -123,6 +124,30 @@ static void test_a_signal_while_kernels_are_built(void **state)
     assert_false(wa_tested_has(t, "run"));
 }
 
+/* The evaluation takes much longer than the ten steps before it, whose lines appear at its start. */
+static void test_signal_in_an_evaluation(void **state)
+{
+    struct wa_tested_program *t = *state;
+    wa_tested_write_json(
+        t, "long.json",
+        "{'dataset': {'plugin': 'glyphs', 'height': 20, 'width': 20, 'items': 20100,\n"
+        "             'validation': 20000}, 'evaluate': ['validation', 'train'],\n"
+        " 'architecture': {'plugin': 'cnn', 'width': 16, 'kernels': [3, 3], 'strides': [1, 2]},\n"
+        " 'rule': {'plugin': 'fa'}, 'log_angles': true, 'batch': 10, 'epochs': 2,\n"
+        " 'log_steps': true}\n");
+    assert_int_equal(WA_TESTED_RUN(t, "train", "long.json", "--out", "whole", "--quiet"), 0);
+    pid_t process = WA_TESTED_START(t, "train", "long.json", "--out", "run", "--quiet");
+    wa_tested_await(t, "run/steps.jsonl");
+    wa_tested_sleep_ms(50);
+    assert_int_equal(kill(process, SIGINT), 0);
+    assert_int_equal(wa_tested_wait(t, process), 1);
+    WA_TESTED_EXPECT_ERROR(t, "stopped after step 10", "--resume");
+    assert_int_equal(steps_in_epoch(t, "run" LAST), 10);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "long.json", "--out", "run", "--resume"), 0);
+    wa_tested_expect_part(t->errors, "resumed after step 10");
+    expect_equal_runs(t, "whole", "run");
+}
+
 /* The seed of the times at which processes are killed. */
 enum { KILL_SEED = 20260301, KILLS = 15 };
 
@@ -180,6 +205,66 @@ static void test_more_epochs(void **state)
                      0);
     wa_tested_expect_equal(t, "whole" LAST, "run" LAST);
     wa_tested_expect_equal_metrics(t, "whole/metrics.jsonl", "run/metrics.jsonl");
+}
+
+static json_object *read_run(struct wa_tested_program *t)
+{
+    char *text = wa_tested_read(t, "run/run.json", NULL);
+    json_object *run = json_tokener_parse(text);
+    assert_non_null(run);
+    free(text);
+    return run;
+}
+
+/* A string of an object within an object. */
+static const char *text_in(const json_object *object, const char *key, const char *inner)
+{
+    json_object *value = NULL;
+    assert_true(json_object_object_get_ex(object, key, &value));
+    if (json_object_is_type(value, json_type_array)) {
+        assert_int_equal(json_object_array_length(value), 1);
+        value = json_object_array_get_idx(value, 0);
+    }
+    assert_true(json_object_object_get_ex(value, inner, &value));
+    return json_object_get_string(value);
+}
+
+/* What a run is made of stays true: it says how long the run is now, and where it went on. */
+static void test_description_of_a_resumed_run(void **state)
+{
+    struct wa_tested_program *t = *state;
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet"), 0);
+    json_object *run = read_run(t);
+    json_object *device = NULL;
+    json_object_object_get_ex(run, "device", &device);
+    char *driver = strdup(text_in(run, "device", "driver"));
+    char *hash = strdup(json_object_get_string(json_object_object_get(run, "config_sha256")));
+    json_object_object_add(device, "driver", json_object_new_string("0.5-older"));
+    const char *text = json_object_to_json_string(run);
+    wa_tested_write(t, "run/run.json", text, strlen(text));
+    (void)json_object_put(run);
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--resume",
+                                   "--set", "epochs=3"),
+                     0);
+    wa_tested_expect_part(t->errors, "driver 0.5-older");
+    wa_tested_expect_part(t->errors, driver);
+    run = read_run(t);
+    assert_string_equal(text_in(run, "config", "epochs"), "3");
+    assert_string_equal(text_in(run, "device", "driver"), "0.5-older");
+    assert_string_equal(text_in(run, "resumed_on", "driver"), driver);
+    assert_string_not_equal(json_object_get_string(json_object_object_get(run, "config_sha256")),
+                            hash);
+    (void)json_object_put(run);
+    /* no news: on the same device again */
+    assert_int_equal(WA_TESTED_RUN(t, "train", "tiny.json", "--out", "run", "--quiet", "--resume",
+                                   "--set", "epochs=4"),
+                     0);
+    assert_string_equal(t->errors, "");
+    run = read_run(t);
+    assert_string_equal(text_in(run, "resumed_on", "driver"), driver);
+    (void)json_object_put(run);
+    free(driver);
+    free(hash);
 }
 
 /* An end that is behind a stopped run already is reached: no further epoch is trained. */
@@ -395,8 +480,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WA_COMMAND_TEST(test_signals),
         WA_COMMAND_TEST(test_a_signal_while_kernels_are_built),
+        WA_COMMAND_TEST(test_signal_in_an_evaluation),
         WA_COMMAND_TEST(test_kill_at_any_time),
         WA_COMMAND_TEST(test_more_epochs),
+        WA_COMMAND_TEST(test_description_of_a_resumed_run),
         WA_COMMAND_TEST(test_fewer_epochs),
         WA_COMMAND_TEST(test_sparse_checkpoints),
         WA_COMMAND_TEST(test_finished_run),

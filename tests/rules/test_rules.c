@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -329,6 +330,34 @@ static void test_evaluation_changes_nothing(void **state)
 }
 
 /* A NaN in the images reaches the loss; nothing is updated from there on. */
+/* Steps without activations, as bench times them, leave no trace once what was kept is put back. */
+static void test_steps_that_are_put_back(void **state)
+{
+    struct wa_fixture *fixture = *state;
+    struct wa_session_shape shape = small_shape(
+        "align-ada",
+        "{\"learning_rate\": 0.01, \"beta1\": 0.9, \"beta2\": 0.999, \"epsilon\": 1e-8}");
+    shape.optimizer = "adam";
+    struct trace plain;
+    struct trace other;
+    float *kept = NULL;
+    run_steps(fixture, &shape, 4, &plain);
+    run_steps(fixture, &shape, 2, &other);
+    WA_FIXTURE_CHECK(fixture, wa_session_keep(other.test.session, &kept, &fixture->err));
+    fixture->engine.omits_activations = true;
+    (void)wa_session_steps(&other.test, other.images, other.labels, 3, 6);
+    fixture->engine.omits_activations = false;
+    float *changed = wa_session_parameters(&other.test);
+    assert_memory_not_equal(changed, other.after, plain.test.parameter_count * sizeof *changed);
+    WA_FIXTURE_CHECK(fixture, wa_session_put_back(other.test.session, kept, &fixture->err));
+    free(kept);
+    (void)wa_session_steps(&other.test, other.images, other.labels, 3, 4);
+    float *after = wa_session_parameters(&other.test);
+    assert_memory_equal(after, plain.after, plain.test.parameter_count * sizeof *after);
+    wa_session_close(&plain.test);
+    wa_session_close(&other.test);
+}
+
 static void test_nan_stops_updates(void **state)
 {
     struct wa_fixture *fixture = *state;
@@ -421,6 +450,7 @@ int main(void)
         WA_FIXTURE_TEST(test_loss_falls_with_every_rule),
         WA_FIXTURE_TEST(test_loss_falls_with_adam),
         WA_FIXTURE_TEST(test_evaluation_changes_nothing),
+        WA_FIXTURE_TEST(test_steps_that_are_put_back),
         WA_FIXTURE_TEST(test_nan_stops_updates),
         WA_FIXTURE_TEST(test_draw_order),
     };

@@ -214,6 +214,9 @@ static void test_refuses_sets(void **state)
     refuse(MINIMAL, "kernels={\"path\":\"auto\",\"convolution\":1}",
            "--set kernels={\"path\":\"auto\",\"convolution\":1}: kernels.convolution: got 1, "
            "expected \"auto\", \"direct\" or \"winograd\"");
+    refuse(MINIMAL, "kernels={\"path\":\"cpu\",\"path\":\"gpu\"}",
+           "--set kernels={\"path\":\"cpu\",\"path\":\"gpu\"}:1:15: the key path is there twice, "
+           "first at 1:2; remove one");
     refuse(MINIMAL, "epochs", "--set epochs: expected path=value, such as --set epochs=5");
     refuse(MINIMAL, "=5", "--set =5: expected path=value, such as --set epochs=5");
     refuse(MINIMAL, "", "--set : expected path=value, such as --set epochs=5");

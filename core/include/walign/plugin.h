@@ -107,10 +107,10 @@ typedef struct wa_host {
 
 /* ---- The network as a rule sees it ---------------------------------------------------------- */
 
-typedef struct wa_weights wa_weights;     /* a weight tensor and a bias for every layer */
-typedef struct wa_tape wa_tape;           /* what a forward pass leaves: activities, statistics */
-typedef struct wa_feedback wa_feedback;   /* direct feedback tensors, one for each hidden layer */
-typedef struct wa_delta wa_delta;         /* error on its way down, at some layer's output */
+typedef struct wa_weights wa_weights;   /* a weight tensor and a bias for every layer */
+typedef struct wa_tape wa_tape;         /* what a forward pass leaves: activities, statistics */
+typedef struct wa_feedback wa_feedback; /* direct feedback tensors, one for each hidden layer */
+typedef struct wa_delta wa_delta;       /* error on its way down, at some layer's output */
 
 typedef enum wa_layer_kind {
     WA_LAYER_CONVOLUTION = 1, /* k x k, SAME padding; k = 1 on 1 x 1 images is a dense layer */
@@ -124,8 +124,8 @@ typedef enum wa_layer_kind {
 
 typedef enum wa_layer_input {
     WA_INPUT_AS_IS = 1,
-    WA_INPUT_POOLED = 2,    /* averaged over rows and columns first */
-    WA_INPUT_FLATTENED = 3  /* h, w, c order, as channels of a 1 x 1 image */
+    WA_INPUT_POOLED = 2,   /* averaged over rows and columns first */
+    WA_INPUT_FLATTENED = 3 /* h, w, c order, as channels of a 1 x 1 image */
 } wa_layer_input;
 
 typedef enum wa_normalization {
@@ -151,8 +151,8 @@ typedef enum wa_join {
 /* What a network can do for a rule; a rule states its needs, an architecture what it can serve. */
 #define WA_SERVICE_TRANSPORT_WEIGHTS ((uint64_t)1) /* transport weights that made no tape (fa) */
 #define WA_SERVICE_DIRECT_FEEDBACK ((uint64_t)2)   /* error straight to a hidden layer (dfa) */
-#define WA_SERVICE_TWO_TAPES ((uint64_t)4) /* transport and gradient from different tapes */
-#define WA_SERVICE_LAYERWISE_ERROR ((uint64_t)8) /* a delta may enter at any layer */
+#define WA_SERVICE_TWO_TAPES ((uint64_t)4)         /* transport and gradient from different tapes */
+#define WA_SERVICE_LAYERWISE_ERROR ((uint64_t)8)   /* a delta may enter at any layer */
 
 /* What a layer's tensors are called in checkpoints; NULL: "<layer>.input_weight", "<layer>.weight",
  * "<layer>.bias", "<layer>.initial_state". Only recurrent layers have the first and the last. */
@@ -169,7 +169,7 @@ typedef struct wa_layer {
     wa_activation activation;
     wa_join join;
     uint32_t kernel, stride;
-    uint32_t in_channels, in_height, in_width;    /* after pooling or flattening */
+    uint32_t in_channels, in_height, in_width; /* after pooling or flattening */
     uint32_t out_channels, out_height, out_width;
     bool trains_initial_state; /* has a trained tensor beside its weights (recurrent s_0) */
     wa_tensor_names tensors;
@@ -207,7 +207,7 @@ typedef struct wa_rule_host {
     uint32_t struct_size;
     const wa_host *base;
     const wa_net *net;
-    wa_weights *live;  /* the trained weights; drawn by the host, changed by the optimizer alone */
+    wa_weights *live; /* the trained weights; drawn by the host, changed by the optimizer alone */
 
     /* [create] The weights as drawn, biases 0; a copy made once, after all layers are drawn. */
     WA_MUST_CHECK wa_status (*frozen_weights)(const struct wa_rule_host *host,
@@ -266,7 +266,8 @@ typedef struct wa_rule_ops {
     /* [step] Leaves every trained layer's gradient with the host. Only enqueues: no allocation, no
      * wait, no read-back. Called once before the first step too: then the host's services only note
      * what a step needs, so that all memory is planned at once. Each call must use the services
-     * alike. */
+     * alike. Memory is planned with an instance of its own, which nothing is drawn for and which takes
+     * no step. */
     wa_status (*compute_update)(void *self);
 
     /* ---- optional ---- */
@@ -310,14 +311,15 @@ typedef enum wa_target {
 } wa_target;
 
 typedef struct wa_dataset_info {
-    uint32_t struct_size; /* the host's, set before open is called */
+    uint32_t struct_size;             /* the host's, set before open is called */
     uint32_t height, width, channels; /* an item is [height][width][channels] elements */
     uint32_t classes;
     uint32_t target_values;
     wa_element element;
     wa_target target;
     float target_offset; /* targets are one-hot minus this */
-    bool trains_smaller_last_batch; /* a last batch that is not full counts too, else it is left out */
+    bool
+        trains_smaller_last_batch; /* a last batch that is not full counts too, else it is left out */
     /* Items of each part; 0 where the dataset has no such part. Where it has no validation part, the
      * host holds the first items of the training part out. */
     uint64_t train_items, validation_items, test_items;
@@ -347,8 +349,8 @@ typedef struct wa_dataset_host {
 typedef struct wa_read {
     uint32_t struct_size;
     wa_part part;
-    uint64_t index;  /* within the part */
-    uint64_t epoch;  /* from 1; 0 for evaluation. With `seed`, all that an augmentation may use */
+    uint64_t index; /* within the part */
+    uint64_t epoch; /* from 1; 0 for evaluation. With `seed`, all that an augmentation may use */
     uint32_t seed;
     void *ret_item;   /* height*width*channels elements */
     void *ret_target; /* a uint32_t label or target_values floats */
@@ -359,14 +361,15 @@ typedef struct wa_download {
     uint32_t struct_size;
     const char *address; /* official, http or https */
     uint64_t size_bytes;
-    const char *sha256;  /* 64 lower-case hexadecimal digits */
+    const char *sha256; /* 64 lower-case hexadecimal digits */
     /* NULL for a file that is kept as it is; for an archive, the folder or file that it makes. */
     const char *unpacks_to;
 } wa_download;
 
 typedef struct wa_dataset_ops {
     uint32_t struct_size;
-    uint64_t default_validation; /* value of the config's dataset.validation where it is not given */
+    uint64_t
+        default_validation; /* value of the config's dataset.validation where it is not given */
 
     /* ---- required ---- */
     /* Opens and checks the files: counts, magic numbers, label ranges. */
@@ -435,7 +438,7 @@ typedef enum wa_kind {
 typedef struct wa_plugin {
     uint32_t struct_size;
     wa_kind kind;
-    const char *id;        /* kebab-case, unique within its kind */
+    const char *id; /* kebab-case, unique within its kind */
     const char *version;
     uint64_t roles;        /* WA_ROLE_* */
     const char *summary;   /* one line */
@@ -444,7 +447,7 @@ typedef struct wa_plugin {
      * "minimum": 1, "default": 16}}, "required": [..]}. Keywords: type, enum, minimum, maximum,
      * items, required, default, description. NULL: no options. */
     const char *options;
-    const wa_rule_ops *rule;                 /* exactly the one of the plugin's kind is set */
+    const wa_rule_ops *rule; /* exactly the one of the plugin's kind is set */
     const wa_architecture_ops *architecture;
     const wa_dataset_ops *dataset;
     const wa_optimizer_ops *optimizer;
@@ -464,8 +467,8 @@ typedef struct wa_plugin_table {
 #define WA_PLUGIN_ENTRY_NAME "wa_plugin_entry"
 #define WA_PLUGIN_ENTRY(list, number)                                                              \
     extern WA_EXPORT const wa_plugin_table wa_plugin_entry;                                        \
-    const wa_plugin_table wa_plugin_entry = {                                                      \
-        sizeof(wa_plugin_table), WA_ABI_MAJOR, WA_ABI_MINOR, (number), (list)};
+    const wa_plugin_table wa_plugin_entry = {sizeof(wa_plugin_table), WA_ABI_MAJOR, WA_ABI_MINOR,  \
+                                             (number), (list)};
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,87 @@
+/* The lanes of a position, and batch norm over them: shared by cpu_batch_norm.cl and cpu_shallow.cl, behind
+ * vector.cl. Built for one batch size: BATCH items in LANES floats a position (LANES >= BATCH, a multiple of
+ * four, at least WIDTH); lanes past the batch are kept zero.
+ */
+#ifndef BATCH
+#define BATCH 100
+#define LANES 100
+#endif
+#define WHOLE (BATCH / WIDTH)     /* vectors whose lanes all count */
+#define VECTORS ((LANES + WIDTH - 1) / WIDTH)
+#define LAST (LANES - WIDTH)      /* the last vector ends with the position, whatever it overlaps */
+#define INVERSE_BATCH (1.0f / BATCH)
+
+/* The values of a position are kept in registers, or read again for each pass where a large batch has
+ * more of them than there are registers; then loops stay loops, too. */
+#define IN_REGISTERS (VECTORS <= 16)
+#if IN_REGISTERS
+#define EACH_VECTOR UNROLL for (int i = 0; i < VECTORS; i++)
+#else
+#define EACH_VECTOR for (int i = 0; i < VECTORS; i++)
+#endif
+
+/* Where vector i starts. Vector WHOLE holds the rest of the batch, those behind it only lanes past
+ * the batch (of small batches and narrow vectors). */
+#define START(i) ((i) * WIDTH < LAST ? (i) * WIDTH : LAST)
+
+/* What vector i adds to a sum, given its fresh lanes. */
+#define COUNTED(i, value, fresh)                                                                   \
+    ((i) < WHOLE ? (value) : (i) == WHOLE ? (value) * (fresh) : (vec)0.0f)
+/* What is kept of it: zero past the batch. */
+#define KEPT(i, value, valid)                                                                      \
+    ((i) < WHOLE ? (value) : (i) == WHOLE ? (value) * (valid) : (vec)0.0f)
+
+/* The lanes of vector WHOLE that nobody counted before it, and those of the batch. */
+INLINE vec fresh_lanes(void)
+{
+    return lane_mask(WHOLE * WIDTH - START(WHOLE), BATCH - START(WHOLE));
+}
+
+INLINE vec valid_lanes(void)
+{
+    return lane_mask(0, BATCH - START(WHOLE));
+}
+
+/* max(v, 0), but NaN stays NaN: fmax would hide it. */
+INLINE vec rectified(vec v)
+{
+    return select(v, (vec)0.0f, v < (vec)0.0f);
+}
+
+/* Over values VALUE(i), of which `first` is the first lane's: their mean, relative to it, and 1/sqrt of their
+ * variance plus epsilon. A position that is constant over the batch has mean == 0 exactly. */
+#define MEASURE(VALUE, first, fresh, epsilon, ret_mean, ret_inverse)                                        \
+    {                                                                                                       \
+        vec sum = (vec)0.0f, squares = (vec)0.0f;                                                           \
+        EACH_VECTOR                                                                                         \
+        {                                                                                                   \
+            const vec d = VALUE(i) - first;                                                                 \
+            sum += COUNTED(i, d, fresh);                                                                    \
+        }                                                                                                   \
+        ret_mean = sum_lanes(sum) * INVERSE_BATCH;                                                          \
+        EACH_VECTOR                                                                                         \
+        {                                                                                                   \
+            const vec d = (VALUE(i) - first) - ret_mean;                                                    \
+            squares += COUNTED(i, d * d, fresh);                                                            \
+        }                                                                                                   \
+        ret_inverse = 1.0f / sqrt(sum_lanes(squares) * INVERSE_BATCH + epsilon);                            \
+    }
+
+/* The gradient g where ReLU lets it through, all of it without. */
+#define SLOPED(i, g, g_scale, slope_h, rectify)                                                             \
+    (rectify ? select(load(g + START(i)) * g_scale, (vec)0.0f, load(slope_h + START(i)) <= (vec)0.0f)       \
+             : load(g + START(i)) * g_scale)
+
+/* Means of GRADIENT(i) and of its product with NORMAL(i), which is h. */
+#define MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, ret_mean, ret_mean_product)                               \
+    {                                                                                                       \
+        vec sum = (vec)0.0f, products = (vec)0.0f;                                                          \
+        EACH_VECTOR                                                                                         \
+        {                                                                                                   \
+            const vec counted = COUNTED(i, GRADIENT(i), fresh);                                             \
+            sum += counted;                                                                                 \
+            products = fma(counted, NORMAL(i), products);                                                   \
+        }                                                                                                   \
+        ret_mean = sum_lanes(sum) * INVERSE_BATCH;                                                          \
+        ret_mean_product = sum_lanes(products) * INVERSE_BATCH;                                             \
+    }

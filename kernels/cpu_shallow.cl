@@ -1,0 +1,197 @@
+/* A convolution that reads few values (a network's first layer), with batch norm and ReLU in one pass, on CPUs;
+ * and its weight gradient together with the way back through them. Such a layer computes little and moves much:
+ * here z and dz never leave the registers.
+ *
+ * Tensors and results are those of cpu_convolution.cl and cpu_batch_norm.cl, bit for bit on the way forward. x
+ * starts at the place that the first tap of the first output reads; x_row and x_column are strides times its
+ * row and lanes.
+ */
+#include "batch_lanes.cl"
+
+#ifndef OUTS
+#define OUTS 8
+#endif
+#if OUTS >= 8 /* vectors in registers beside one that is loaded and what is broadcast */
+#define KEPT_VECTORS 28
+#else
+#define KEPT_VECTORS 13
+#endif
+#if 4 * VECTORS <= KEPT_VECTORS
+#define OUTPUTS 4 /* at a time */
+#elif 2 * VECTORS <= KEPT_VECTORS
+#define OUTPUTS 2
+#else
+#define OUTPUTS 1
+#endif
+
+/* h and a of one position from its products z. */
+INLINE void normalize(vec *z, vec fresh, vec valid, float scale, float epsilon, int rectify, int keep_h,
+                      __global float *h, __global float *a, __global float *ret_inverse)
+{
+    EACH_VECTOR { z[i] *= scale; }
+#define VALUE(i) z[i]
+    const float first = z[0][0];
+    float mean, inverse;
+    MEASURE(VALUE, first, fresh, epsilon, mean, inverse)
+#undef VALUE
+    EACH_VECTOR
+    {
+        const vec value = KEPT(i, ((z[i] - first) - mean) * inverse, valid);
+        if (keep_h) {
+            store(value, h + START(i));
+        }
+        store(rectify ? rectified(value) : value, a + START(i));
+    }
+    *ret_inverse = inverse;
+}
+
+/* A row of OUTS output channels. Weights are [output / OUTS][channel][tap][OUTS]. */
+KERNEL void shallow_forward(__global const float *restrict x, __global const float *restrict weights,
+                            __global float *restrict h, __global float *restrict a,
+                            __global float *restrict inverse, __global const int *restrict taps,
+                            int weight_base, int channels, int taps_count, int outs, float scale,
+                            float epsilon, int rectify, int keep_h, int columns, int x_base, int x_plane,
+                            int x_row, int x_column, int h_plane, int h_row, int a_base, int a_plane,
+                            int a_row)
+{
+    const int first = get_group_id(0) * OUTS, row = get_group_id(1), rows = get_num_groups(1);
+    const vec fresh = fresh_lanes(), valid = valid_lanes();
+    const size_t block = (size_t)get_group_id(0) * channels * taps_count * OUTS;
+    for (int o = 0; o < OUTS && first + o < outs; o += OUTPUTS) {
+        for (int column = 0; column < columns; column++) {
+            __global const float *xp = x + x_base + row * x_row + column * x_column;
+            __global const float *w = weights + weight_base + block + o;
+            vec z[OUTPUTS][VECTORS];
+            UNROLL for (int r = 0; r < OUTPUTS; r++)
+            {
+                EACH_VECTOR { z[r][i] = (vec)0.0f; }
+            }
+            for (int c = 0; c < channels; c++) {
+                for (int t = 0; t < taps_count; t++) {
+                    __global const float *from = xp + (size_t)c * x_plane + taps[t];
+                    EACH_VECTOR
+                    {
+                        const vec v = load(from + START(i));
+                        UNROLL for (int r = 0; r < OUTPUTS; r++) { z[r][i] = fma((vec)w[r], v, z[r][i]); }
+                    }
+                    w += OUTS;
+                }
+            }
+            UNROLL for (int r = 0; r < OUTPUTS; r++)
+            {
+                const size_t output = first + o + r;
+                if (output < outs) {
+                    normalize(z[r], fresh, valid, scale, epsilon, rectify, keep_h,
+                              h + output * h_plane + row * h_row + column * LANES,
+                              a + output * a_plane + a_base + row * a_row + column * LANES,
+                              inverse + (output * rows + row) * columns + column);
+                }
+            }
+        }
+    }
+}
+
+/* ---- Backward --------------------------------------------------------------------------------- */
+
+#if 2 * VECTORS + 8 <= KEPT_VECTORS + 2
+#define GRADIENTS 2 /* outputs at a time: their dz, and the sums of three taps */
+#else
+#define GRADIENTS 1
+#endif
+
+/* dz of one position, each lane in one vector only; returns the sum of its vectors. */
+INLINE vec position_gradient(__global const float *g, __global const float *h, __global const float *slope_h,
+                             vec fresh, float g_scale, float r, int rectify, vec *dz)
+{
+    vec v[VECTORS], sum = (vec)0.0f;
+    float mean, mean_product;
+    EACH_VECTOR
+    {
+        v[i] = load(h + START(i));
+        dz[i] = SLOPED(i, g, g_scale, slope_h, rectify);
+    }
+#define GRADIENT(i) dz[i]
+#define NORMAL(i) v[i]
+    MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
+#undef GRADIENT
+#undef NORMAL
+    EACH_VECTOR
+    {
+        dz[i] = COUNTED(i, (dz[i] - mean - v[i] * mean_product) * r, fresh);
+        sum += dz[i];
+    }
+    return sum;
+}
+
+/* Sums of a part of the rows for GRADIENTS outputs: `partial` [part][output][tap][channel]; `bias_partial`
+ * [output][row] gets the sums of dz. Taps come in groups of three, the last one repeated where it is not full;
+ * `sums` takes [channel][group][GRADIENTS][3] vectors. */
+KERNEL void shallow_gradient(__global const float *restrict g, __global const float *h,
+                             __global const float *slope_h, __global const float *restrict inverse,
+                             __global const float *restrict x, __global float *restrict partial,
+                             __global float *restrict bias_partial, __global const int *restrict taps,
+                             float g_scale, float scale, int rectify, int channels, int taps_count, int outs,
+                             int rows, int columns, int g_plane, int g_row, int g_column, int h_plane,
+                             int h_row, int x_base, int x_plane, int x_row, int x_column,
+                             __local float *restrict sums)
+{
+    const int first = get_group_id(0) * GRADIENTS, part = get_group_id(1), parts = get_num_groups(1);
+    const int groups = (taps_count + 2) / 3, row_end = rows * (part + 1) / parts;
+    const vec fresh = fresh_lanes();
+    for (int i = 0; i < channels * groups * GRADIENTS * 3; i++) {
+        store_local((vec)0.0f, sums + i * WIDTH);
+    }
+    for (int row = rows * part / parts; row < row_end; row++) {
+        vec bias[GRADIENTS];
+        UNROLL for (int r = 0; r < GRADIENTS; r++) { bias[r] = (vec)0.0f; }
+        for (int column = 0; column < columns; column++) {
+            vec dz[GRADIENTS][VECTORS];
+            UNROLL for (int r = 0; r < GRADIENTS; r++)
+            {
+                const size_t output = min(first + r, outs - 1);
+                const size_t hi = output * h_plane + row * h_row + column * LANES;
+                bias[r] += position_gradient(
+                    g + output * g_plane + row * g_row + column * g_column, h + hi, slope_h + hi, fresh, g_scale,
+                    inverse[(output * rows + row) * columns + column] * scale, rectify, dz[r]);
+            }
+            __global const float *xp = x + x_base + row * x_row + column * x_column;
+            __local float *own = sums;
+            for (int c = 0; c < channels; c++) {
+                for (int t = 0; t < groups * 3; t += 3) {
+                    __global const float *from = xp + (size_t)c * x_plane;
+                    const int tap0 = taps[t], tap1 = taps[t + 1], tap2 = taps[t + 2];
+                    vec s[GRADIENTS][3];
+                    UNROLL for (int r = 0; r < GRADIENTS * 3; r++) { s[r / 3][r % 3] = (vec)0.0f; }
+                    EACH_VECTOR
+                    {
+                        const vec b0 = load(from + tap0 + START(i)), b1 = load(from + tap1 + START(i)),
+                                  b2 = load(from + tap2 + START(i));
+                        UNROLL for (int r = 0; r < GRADIENTS; r++)
+                        {
+                            s[r][0] = fma(dz[r][i], b0, s[r][0]);
+                            s[r][1] = fma(dz[r][i], b1, s[r][1]);
+                            s[r][2] = fma(dz[r][i], b2, s[r][2]);
+                        }
+                    }
+                    UNROLL for (int r = 0; r < GRADIENTS * 3; r++)
+                    {
+                        store_local(load_local(own + r * WIDTH) + s[r / 3][r % 3], own + r * WIDTH);
+                    }
+                    own += GRADIENTS * 3 * WIDTH;
+                }
+            }
+        }
+        for (int r = 0; r < GRADIENTS && first + r < outs; r++) {
+            bias_partial[(size_t)(first + r) * rows + row] = sum_lanes(bias[r]);
+        }
+    }
+    for (int r = 0; r < GRADIENTS && first + r < outs; r++) {
+        __global float *to = partial + ((size_t)part * outs + first + r) * taps_count * channels;
+        for (int t = 0; t < taps_count; t++) {
+            for (int c = 0; c < channels; c++) {
+                const int place = ((c * groups + t / 3) * GRADIENTS + r) * 3 + t % 3;
+                to[t * channels + c] = sum_lanes(load_local(sums + place * WIDTH));
+            }
+        }
+    }
+}
