@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#include "cutting.h"
+
 /* Cuts a segment of lanes into blocks and a rest of pieces of four; counts the work-items. */
 static void cut_segments(struct wa_convolution_job *job, int lanes, struct wa_blocking blocking,
                          int *items)
@@ -18,12 +20,7 @@ static void cut_segments(struct wa_convolution_job *job, int lanes, struct wa_bl
     job->rest = lanes % blocking.lanes / 4;
     job->first = *items;
     int segments = job->rows * job->columns;
-    *items += job->blocks * segments + (job->rest * segments + pieces_per_item - 1) / pieces_per_item;
-}
-
-static int round_up(int value, int multiple)
-{
-    return (value + multiple - 1) / multiple * multiple;
+    *items += job->blocks * segments + wa_divide_up(job->rest * segments, pieces_per_item);
 }
 
 static wa_status allocate(struct wa_convolution *c, int jobs, int taps, struct wa_error *err)
@@ -31,7 +28,8 @@ static wa_status allocate(struct wa_convolution *c, int jobs, int taps, struct w
     c->jobs = calloc((size_t)jobs, sizeof *c->jobs);
     c->taps = calloc((size_t)taps, sizeof *c->taps);
     c->kernel_taps = calloc((size_t)taps, sizeof *c->kernel_taps);
-    return c->jobs && c->taps && c->kernel_taps ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
+    return c->jobs && c->taps && c->kernel_taps ? WA_OK
+                                                : wa_fail(err, WA_E_MEMORY, "out of memory");
 }
 
 static wa_status make_forward(struct wa_model_layer *layer, int lanes, struct wa_blocking blocking,
@@ -71,7 +69,7 @@ static wa_status make_forward(struct wa_model_layer *layer, int lanes, struct wa
                                        .taps = k * k};
     int items = 0;
     cut_segments(job, stride == 1 ? y->columns * lanes : lanes, blocking, &items);
-    c->arranged_floats = (size_t)round_up(c->out_channels, blocking.outputs) *
+    c->arranged_floats = (size_t)wa_round_up(c->out_channels, blocking.outputs) *
                          (size_t)c->in_channels * (size_t)c->tap_count;
     return WA_OK;
 }
@@ -141,15 +139,14 @@ static wa_status make_backward(struct wa_model_layer *layer, int lanes, struct w
     int stride = (int)s->stride;
     struct wa_convolution *c = &layer->backward;
     gradient_border(layer, lanes);
-    wa_status status =
-        allocate(c, stride * stride, (int)(s->kernel * s->kernel), err);
+    wa_status status = allocate(c, stride * stride, (int)(s->kernel * s->kernel), err);
     if (status != WA_OK) {
         return status;
     }
     const struct wa_layout *x = &layer->gradient;
     /* The gradient of the layer's input is kept without border. */
-    struct wa_layout y = wa_layout_make((int)s->in_channels, (int)s->in_height, (int)s->in_width,
-                                        lanes, 0, 0);
+    struct wa_layout y =
+        wa_layout_make((int)s->in_channels, (int)s->in_height, (int)s->in_width, lanes, 0, 0);
     c->out_channels = (int)s->in_channels;
     c->in_channels = (int)s->out_channels;
     c->x_plane = x->plane;
@@ -159,8 +156,8 @@ static wa_status make_backward(struct wa_model_layer *layer, int lanes, struct w
         for (int column = 0; column < stride && column < y.columns; column++) {
             struct wa_convolution_job *job = &c->jobs[c->job_count++];
             *job = (struct wa_convolution_job){
-                .rows = (y.rows - row + stride - 1) / stride,
-                .columns = stride == 1 ? 1 : (y.columns - column + stride - 1) / stride,
+                .rows = wa_divide_up(y.rows - row, stride),
+                .columns = stride == 1 ? 1 : wa_divide_up(y.columns - column, stride),
                 .x = x->base,
                 .x_row = x->row,
                 .x_column = lanes,
@@ -172,7 +169,7 @@ static wa_status make_backward(struct wa_model_layer *layer, int lanes, struct w
             job->taps = residue_taps(layer, row, column, lanes, c->taps + c->tap_count,
                                      c->kernel_taps + c->tap_count);
             c->tap_count += job->taps;
-            c->arranged_floats += (size_t)round_up(c->out_channels, blocking.outputs) *
+            c->arranged_floats += (size_t)wa_round_up(c->out_channels, blocking.outputs) *
                                   (size_t)c->in_channels * (size_t)job->taps;
             cut_segments(job, stride == 1 ? y.columns * lanes : lanes, blocking, &items);
         }

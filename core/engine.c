@@ -28,6 +28,13 @@ static enum wa_path choose_path(const char *path, const struct wa_device_info *i
                                               : WA_PATH_CPU;
 }
 
+void wa_engine_use_vectors(struct wa_engine *engine, int width)
+{
+    engine->vector_width = width;
+    engine->registers = width == 16 ? 32 : 16;
+    engine->output_block = engine->registers / 4; /* x 3 vectors of sums */
+}
+
 void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
                     struct wa_programs *programs, const char *path)
 {
@@ -35,9 +42,7 @@ void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
     engine.path = choose_path(path, &device->info);
     /* The native width is the registers'; some drivers prefer 1 but are 16 wide. */
     cl_uint width = device->info.native_vector_width;
-    engine.vector_width = width >= 16 ? 16 : width >= 8 ? 8 : 4;
-    /* OUTS x 3 accumulators fill 32 registers with 8, 16 registers with 4. */
-    engine.output_block = width >= 16 ? 8 : 4;
+    wa_engine_use_vectors(&engine, width >= 16 ? 16 : width >= 8 ? 8 : 4);
     cl_ulong local = device->info.local_bytes;
     engine.local_bytes = local > LOCAL_RESERVE_BYTES ? (size_t)local - LOCAL_RESERVE_BYTES : 0;
     if (engine.local_bytes > ((size_t)1 << 20)) {
@@ -224,8 +229,9 @@ struct wa_program_spec wa_engine_spec(const struct wa_engine *engine, const char
                                       const char *options, char *buffer, size_t buffer_bytes)
 {
     bool is_vector = strncmp(file, "cpu_", 4) == 0;
-    int used = is_vector ? snprintf(buffer, buffer_bytes, "-cl-std=CL1.2 -D WIDTH=%d -D OUTS=%d",
-                                    engine->vector_width, engine->output_block)
+    int used = is_vector ? snprintf(buffer, buffer_bytes,
+                                    "-cl-std=CL1.2 -D WIDTH=%d -D REGISTERS=%d -D OUTS=%d",
+                                    engine->vector_width, engine->registers, engine->output_block)
                          : snprintf(buffer, buffer_bytes, "-cl-std=CL1.2");
     if (options && used > 0 && (size_t)used < buffer_bytes) {
         (void)snprintf(buffer + used, buffer_bytes - (size_t)used, " %s", options);

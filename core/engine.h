@@ -42,6 +42,7 @@ struct wa_engine {
     enum wa_convolution_choice convolution; /* auto, unless changed before operations are made */
     const struct wa_tuning *tuning; /* which algorithms auto means by layer, or NULL: as expected */
     int vector_width;               /* of the CPU kernels: 16, 8 or 4 floats */
+    int registers;                  /* vectors that they hold at a time: 32 or 16 */
     int output_block;               /* output channels that the CPU kernels keep in registers */
     size_t local_bytes;             /* local memory that kernels may use */
     size_t group_items;  /* work-items in a group of the GPU kernels at most: a power of two */
@@ -64,6 +65,10 @@ struct wa_engine {
  * (a CPU that has no vectors counts as a GPU). */
 void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
                     struct wa_programs *programs, const char *path);
+
+/* Vectors of 16, 8 or 4 floats for the CPU kernels, and what follows from that: how many registers there are
+ * and how much is kept in them. Done by wa_engine_init for the device; otherwise before operations are made. */
+void wa_engine_use_vectors(struct wa_engine *engine, int width);
 
 /* A device buffer of zeros. `what` names it in the error when it does not fit. */
 WA_MUST_CHECK wa_status wa_engine_buffer(struct wa_engine *engine, size_t bytes, const char *what,

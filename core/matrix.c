@@ -3,21 +3,16 @@
 
 #include <clblast_c.h>
 
+#include "cutting.h"
 #include "tuning.h"
 
 enum { GPU_SLICE = 16 };
 
 /* Of kernels/cpu_matrix.cl: what it calls so. */
-enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 7, MOST_VECTORS_FEW = 3 };
+enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3, MANY_REGISTERS = 32 };
 
 /* How much of the inner index goes through at a time, and how finely work is cut. */
-enum {
-    STRETCH = 512,
-    PACKED_STRETCH = 256,
-    PANEL_STRETCH = 128,
-    GROUPS_PER_UNIT = 8,
-    PANELS_PER_UNIT = 4
-};
+enum { PACKED_STRETCH = 256, PANEL_STRETCH = 128, GROUPS_PER_UNIT = 8, PANELS_PER_UNIT = 4 };
 
 static size_t gpu_bytes(const struct wa_tile *tile, int slice)
 {
@@ -92,7 +87,7 @@ void wa_matrix_finish(struct wa_matrix *matrix)
 
 static size_t blocks(int count, int block)
 {
-    return (size_t)((count + block - 1) / block);
+    return (size_t)wa_divide_up(count, block);
 }
 
 /* How a product is cut for kernels/cpu_matrix.cl. */
@@ -110,13 +105,8 @@ static size_t row_groups(const struct wa_engine *engine, int m, int block)
     return all < most ? all : most;
 }
 
-/* All rows of b that a stretch of the inner index reads stay in L2. */
-static struct cut cut_plain(const struct wa_engine *engine, int m)
-{
-    return (struct cut){{row_groups(engine, m, ROWS), 1}, STRETCH, 0};
-}
-
-static struct cut cut_of_transpose(const struct wa_engine *engine, int m)
+/* Rows of a are packed; all rows of b that a stretch of the inner index reads stay in L2. */
+static struct cut cut_packed(const struct wa_engine *engine, int m)
 {
     return (struct cut){{row_groups(engine, m, PACKED_ROWS), 1},
                         PACKED_STRETCH,
@@ -126,7 +116,7 @@ static struct cut cut_of_transpose(const struct wa_engine *engine, int m)
 /* Each work-item packs its panel of b: few ranges of rows, so that it is packed seldom. */
 static struct cut cut_with_transpose(const struct wa_engine *engine, int m, int n)
 {
-    int vectors = engine->output_block >= 8 ? MOST_VECTORS : MOST_VECTORS_FEW;
+    int vectors = engine->registers >= MANY_REGISTERS ? MOST_VECTORS : MOST_VECTORS_FEW;
     size_t row_bytes = (size_t)(vectors * engine->vector_width) * sizeof(float);
     size_t panels = blocks(n, vectors * engine->vector_width);
     size_t most = (size_t)engine->device->info.compute_units * PANELS_PER_UNIT;
@@ -144,19 +134,29 @@ static wa_status cpu_product(struct wa_matrix *matrix, int m, int n, int k, floa
                              const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
                              const struct wa_matrix_operand *c, struct wa_error *err)
 {
-    struct wa_engine *engine = matrix->engine;
-    bool is_packed = a->transposed || b->transposed;
-    cl_kernel kernel = a->transposed   ? matrix->product_of_transpose
-                       : b->transposed ? matrix->product_with_transpose
-                                       : matrix->product;
-    struct cut cut = a->transposed   ? cut_of_transpose(engine, m)
-                     : b->transposed ? cut_with_transpose(engine, m, n)
-                                     : cut_plain(engine, m);
+    cl_kernel kernel = a->transposed ? matrix->product_of_transpose : matrix->product;
+    struct cut cut = cut_packed(matrix->engine, m);
     struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
-    return wa_engine_launch(engine, kernel, &range, err,
-                            is_packed ? "mmmiiiiiiiiifil" : "mmmiiiiiiiiifi", a->memory, b->memory,
-                            c->memory, m, n, k, (int)a->offset, a->row, (int)b->offset, b->row,
-                            (int)c->offset, c->row, (double)alpha, cut.k_block, cut.local_bytes);
+    return wa_engine_launch(matrix->engine, kernel, &range, err, "mmmiiiiiiiiifil", a->memory,
+                            b->memory, c->memory, m, n, k, (int)a->offset, a->row, (int)b->offset,
+                            b->row, (int)c->offset, c->row, (double)alpha, cut.k_block,
+                            cut.local_bytes);
+}
+
+/* `sums` may be NULL. */
+static wa_status cpu_product_with_transpose(struct wa_matrix *matrix, int m, int n, int k,
+                                            float alpha, const struct wa_matrix_operand *a,
+                                            const struct wa_matrix_operand *b,
+                                            const struct wa_matrix_operand *c,
+                                            const struct wa_matrix_sums *sums, struct wa_error *err)
+{
+    struct cut cut = cut_with_transpose(matrix->engine, m, n);
+    struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
+    return wa_engine_launch(matrix->engine, matrix->product_with_transpose, &range, err,
+                            "mmmiiiiiiiiifilmi", a->memory, b->memory, c->memory, m, n, k,
+                            (int)a->offset, a->row, (int)b->offset, b->row, (int)c->offset, c->row,
+                            (double)alpha, cut.k_block, cut.local_bytes,
+                            sums ? sums->memory : c->memory, sums ? (int)sums->offset : -1);
 }
 
 static wa_status gpu_product(struct wa_matrix *matrix, int m, int n, int k, float alpha,
@@ -243,5 +243,25 @@ wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n, int k, float
     }
     return matrix->engine->path == WA_PATH_GPU
                ? gpu_product(matrix, m, n, k, alpha, &a, &b, &c, err)
+           : b.transposed
+               ? cpu_product_with_transpose(matrix, m, n, k, alpha, &a, &b, &c, NULL, err)
                : cpu_product(matrix, m, n, k, alpha, &a, &b, &c, err);
+}
+
+bool wa_matrix_sums_rows(const struct wa_matrix *matrix, const struct wa_matrix_shape *shape)
+{
+    return matrix->engine->path == WA_PATH_CPU && !shape->a_transposed && shape->b_transposed &&
+           wa_matrix_library_of(matrix, shape) == WA_MATRIX_OWN;
+}
+
+wa_status wa_matrix_product_and_sums(struct wa_matrix *matrix, int m, int n, int k, float alpha,
+                                     struct wa_matrix_operand a, struct wa_matrix_operand b,
+                                     struct wa_matrix_operand c, struct wa_matrix_sums sums,
+                                     struct wa_error *err)
+{
+    const struct wa_matrix_shape shape = {m, n, k, a.transposed, b.transposed};
+    if (!wa_matrix_sums_rows(matrix, &shape)) {
+        return wa_fail(err, WA_E_UNSUPPORTED, "this product does not sum rows");
+    }
+    return cpu_product_with_transpose(matrix, m, n, k, alpha, &a, &b, &c, &sums, err);
 }

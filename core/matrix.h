@@ -37,6 +37,11 @@ struct wa_matrix_operand {
     bool transposed; /* used as its transpose */
 };
 
+struct wa_matrix_sums {
+    cl_mem memory;
+    size_t offset;
+};
+
 WA_MUST_CHECK wa_status wa_matrix_init(struct wa_matrix *ret_matrix, struct wa_engine *engine,
                                        enum wa_matrix_library library, struct wa_error *err);
 void wa_matrix_finish(struct wa_matrix *matrix);
@@ -55,5 +60,18 @@ WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n
                                           float alpha, struct wa_matrix_operand a,
                                           struct wa_matrix_operand b, struct wa_matrix_operand c,
                                           struct wa_error *err);
+
+/* Whether a product of this shape can give the sums of a's rows beside c: own kernels of the CPU path with
+ * b transposed. */
+bool wa_matrix_sums_rows(const struct wa_matrix *matrix, const struct wa_matrix_shape *shape);
+
+/* The same product, and sums[i] = sum over k of a[i][k]: the weights' and the biases' gradient of a dense
+ * layer. Only where wa_matrix_sums_rows says so. */
+WA_MUST_CHECK wa_status wa_matrix_product_and_sums(struct wa_matrix *matrix, int m, int n, int k,
+                                                   float alpha, struct wa_matrix_operand a,
+                                                   struct wa_matrix_operand b,
+                                                   struct wa_matrix_operand c,
+                                                   struct wa_matrix_sums sums,
+                                                   struct wa_error *err);
 
 #endif

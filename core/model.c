@@ -9,12 +9,13 @@
 #include <string.h>
 
 #include "convolution_tables.h"
+#include "cutting.h"
 
 enum { MIN_LANES = 16, LANE_MULTIPLE = 4, CHANNEL_MULTIPLE = 8, SEQUENCE_LANES = 16 };
 
 int wa_model_lanes(int batch)
 {
-    int lanes = (batch + LANE_MULTIPLE - 1) / LANE_MULTIPLE * LANE_MULTIPLE;
+    int lanes = wa_round_up(batch, LANE_MULTIPLE);
     return lanes < MIN_LANES ? MIN_LANES : lanes;
 }
 
@@ -30,7 +31,7 @@ struct wa_layout wa_layout_make(int channels, int rows, int columns, int lanes, 
     layout.row = (columns + before + after) * lanes;
     layout.plane = (rows + before + after) * layout.row;
     layout.base = before * layout.row + before * lanes;
-    int padded = (channels + CHANNEL_MULTIPLE - 1) / CHANNEL_MULTIPLE * CHANNEL_MULTIPLE;
+    int padded = wa_round_up(channels, CHANNEL_MULTIPLE);
     layout.floats = (size_t)padded * (size_t)layout.plane;
     return layout;
 }
@@ -53,15 +54,17 @@ static wa_status check_layer(const struct wa_model_builder *builder, const struc
                        layer->name, (int)layer->kind);
     }
     if (layer->kind != WA_LAYER_CONVOLUTION && (layer->kernel != 1 || layer->stride != 1)) {
-        return wa_fail(err, WA_E_PLUGIN,
-                       "layer '%s': kernel %u, stride %u: expected 1 and 1, as it is no convolution",
-                       layer->name, layer->kernel, layer->stride);
+        return wa_fail(
+            err, WA_E_PLUGIN,
+            "layer '%s': kernel %u, stride %u: expected 1 and 1, as it is no convolution",
+            layer->name, layer->kernel, layer->stride);
     }
     if (layer->kernel < 1 || layer->kernel > 31 || layer->stride < 1 || layer->stride > 16) {
-        return wa_fail(err, WA_E_USAGE,
-                       "layer '%s': kernel %u, stride %u: expected a kernel of 1 to 31 and a stride "
-                       "of 1 to 16",
-                       layer->name, layer->kernel, layer->stride);
+        return wa_fail(
+            err, WA_E_USAGE,
+            "layer '%s': kernel %u, stride %u: expected a kernel of 1 to 31 and a stride "
+            "of 1 to 16",
+            layer->name, layer->kernel, layer->stride);
     }
     if (layer->out_channels < 1 || layer->out_channels > 65536) {
         return wa_fail(err, WA_E_USAGE, "layer '%s': %u outputs, expected 1 to 65536", layer->name,
@@ -80,11 +83,13 @@ static wa_status name_tensors(struct wa_model_builder *builder, uint32_t n,
                                                 layer->tensors.bias, layer->tensors.initial_state};
     for (int i = 0; i < WA_TENSOR_KINDS; i++) {
         char *name = builder->tensor_names[n][i];
-        int length = given[i] ? snprintf(name, WA_MODEL_TENSOR_NAME, "%s", given[i])
-                              : snprintf(name, WA_MODEL_TENSOR_NAME, "%s.%s", layer->name, kinds[i]);
+        int length = given[i]
+                         ? snprintf(name, WA_MODEL_TENSOR_NAME, "%s", given[i])
+                         : snprintf(name, WA_MODEL_TENSOR_NAME, "%s.%s", layer->name, kinds[i]);
         if (length < 1 || length >= WA_MODEL_TENSOR_NAME) {
-            return wa_fail(err, WA_E_PLUGIN, "layer '%s': a tensor's name is empty or over %d bytes",
-                           layer->name, WA_MODEL_TENSOR_NAME - 1);
+            return wa_fail(err, WA_E_PLUGIN,
+                           "layer '%s': a tensor's name is empty or over %d bytes", layer->name,
+                           WA_MODEL_TENSOR_NAME - 1);
         }
     }
     return WA_OK;
@@ -99,21 +104,23 @@ static wa_status check_place(const struct wa_model_builder *builder, const struc
         (below || builder->columns != 1 || layer->normalization != WA_NORMALIZATION_NONE ||
          layer->activation != WA_ACTIVATION_RELU || layer->input != WA_INPUT_AS_IS ||
          layer->join != WA_JOIN_AFTER_ACTIVATION)) {
-        return wa_fail(err, WA_E_UNSUPPORTED,
-                       "layer '%s': a recurrent layer has to be the first one, on items one column "
-                       "wide (here %d: rows are steps), with ReLU, without normalization, joined after "
-                       "its activation",
-                       layer->name, builder->columns);
+        return wa_fail(
+            err, WA_E_UNSUPPORTED,
+            "layer '%s': a recurrent layer has to be the first one, on items one column "
+            "wide (here %d: rows are steps), with ReLU, without normalization, joined after "
+            "its activation",
+            layer->name, builder->columns);
     }
     bool is_above = below && below->kind == WA_LAYER_RECURRENT;
     if ((is_above && (layer->kind != WA_LAYER_DENSE || layer->input != WA_INPUT_AS_IS ||
                       layer->normalization != WA_NORMALIZATION_NONE ||
                       layer->activation != WA_ACTIVATION_NONE)) ||
         (builder->layer_count > 1 && builder->layers[0].kind == WA_LAYER_RECURRENT)) {
-        return wa_fail(err, WA_E_UNSUPPORTED,
-                       "layer '%s': above a recurrent layer this host takes one dense readout, as it "
-                       "is, without normalization and activation",
-                       layer->name);
+        return wa_fail(
+            err, WA_E_UNSUPPORTED,
+            "layer '%s': above a recurrent layer this host takes one dense readout, as it "
+            "is, without normalization and activation",
+            layer->name);
     }
     return WA_OK;
 }
@@ -211,12 +218,13 @@ static wa_status layer_sizes(struct wa_model_layer *layer, int lanes, bool is_st
     layer->is_dense = s->kind != WA_LAYER_CONVOLUTION ||
                       (s->in_height == 1 && s->in_width == 1 && s->kernel == 1);
     /* Offsets inside a channel are int on the device. */
-    double plane = ((double)s->in_height + 2.0 * s->kernel) * ((double)s->in_width + 2.0 * s->kernel) *
-                   lanes;
+    double plane =
+        ((double)s->in_height + 2.0 * s->kernel) * ((double)s->in_width + 2.0 * s->kernel) * lanes;
     if (plane > INT_MAX / 4 || (double)s->in_channels * s->kernel * s->kernel > INT_MAX / 4) {
-        return wa_fail(err, WA_E_USAGE,
-                       "layer '%s': an image of %u x %u with batch %d is too large: lower \"batch\"",
-                       layer->name, s->in_height, s->in_width, lanes);
+        return wa_fail(
+            err, WA_E_USAGE,
+            "layer '%s': an image of %u x %u with batch %d is too large: lower \"batch\"",
+            layer->name, s->in_height, s->in_width, lanes);
     }
     layer->fan_in = (int)(s->kernel * s->kernel * s->in_channels);
     double root = sqrt((double)layer->fan_in);
@@ -230,8 +238,8 @@ static wa_status layer_sizes(struct wa_model_layer *layer, int lanes, bool is_st
     layer->input = wa_layout_make((int)s->in_channels, (int)s->in_height, (int)s->in_width, lanes,
                                   max_int(layer->pad_row, layer->pad_column),
                                   max_int(row_after, column_after));
-    layer->output = wa_layout_make((int)s->out_channels, (int)s->out_height, (int)s->out_width, lanes,
-                                   0, 0);
+    layer->output =
+        wa_layout_make((int)s->out_channels, (int)s->out_height, (int)s->out_width, lanes, 0, 0);
     layer->gradient = layer->output;
     return WA_OK;
 }
@@ -247,11 +255,11 @@ static wa_status build_layers(struct wa_model *model, const struct wa_model_buil
         (void)snprintf(layer->name, sizeof layer->name, "%s", builder->names[i]);
         layer->shape.name = layer->name;
         memcpy(layer->tensor_names, builder->tensor_names[i], sizeof layer->tensor_names);
-        layer->shape.tensors = (struct wa_tensor_names){
-            .input_weight = layer->tensor_names[WA_TENSOR_INPUT_WEIGHT],
-            .weight = layer->tensor_names[WA_TENSOR_WEIGHT],
-            .bias = layer->tensor_names[WA_TENSOR_BIAS],
-            .initial_state = layer->tensor_names[WA_TENSOR_INITIAL_STATE]};
+        layer->shape.tensors =
+            (struct wa_tensor_names){.input_weight = layer->tensor_names[WA_TENSOR_INPUT_WEIGHT],
+                                     .weight = layer->tensor_names[WA_TENSOR_WEIGHT],
+                                     .bias = layer->tensor_names[WA_TENSOR_BIAS],
+                                     .initial_state = layer->tensor_names[WA_TENSOR_INITIAL_STATE]};
         model->shapes[i] = layer->shape;
         status = layer_sizes(layer, model->lanes, is_standard, err);
         if (model->is_sequence && i > 0) {
@@ -270,10 +278,11 @@ static wa_status build_layers(struct wa_model *model, const struct wa_model_buil
             offset += layer->state_count;
         }
         if (offset > INT_MAX / 2) {
-            return wa_fail(err, WA_E_USAGE,
-                           "with layer '%s' the network has %zu parameters, which alone need %.1f GB "
-                           "of memory: expected at most %d; lower the width",
-                           layer->name, offset, (double)offset * sizeof(float) / 1e9, INT_MAX / 2);
+            return wa_fail(
+                err, WA_E_USAGE,
+                "with layer '%s' the network has %zu parameters, which alone need %.1f GB "
+                "of memory: expected at most %d; lower the width",
+                layer->name, offset, (double)offset * sizeof(float) / 1e9, INT_MAX / 2);
         }
         if (status == WA_OK && !layer->is_dense) {
             status = wa_convolution_tables_init(layer, model->lanes, blocking, err);
@@ -301,24 +310,25 @@ wa_status wa_model_init(struct wa_model *ret_model, const struct wa_model_builde
                              .is_sequence = builder->layers[0].kind == WA_LAYER_RECURRENT};
     if (model.is_sequence) {
         /* its products are as wide as a step's lanes: whole vectors */
-        model.lanes = (batch + SEQUENCE_LANES - 1) / SEQUENCE_LANES * SEQUENCE_LANES;
+        model.lanes = wa_round_up(batch, SEQUENCE_LANES);
     }
     const struct wa_layer *top = &builder->layers[builder->layer_count - 1];
     model.layers = calloc(model.layer_count, sizeof *model.layers);
     model.shapes = calloc(model.layer_count, sizeof *model.shapes);
-    wa_status status = model.layers && model.shapes ? WA_OK
-                                                    : wa_fail(err, WA_E_MEMORY, "out of memory");
+    wa_status status =
+        model.layers && model.shapes ? WA_OK : wa_fail(err, WA_E_MEMORY, "out of memory");
     if (status == WA_OK && model.is_sequence && model.layer_count != 2) {
         status = wa_fail(err, WA_E_PLUGIN, "a recurrent layer needs a readout above it");
     }
     uint32_t places = model.is_sequence ? (uint32_t)builder->rows : 1;
-    if (status == WA_OK && ((int)top->out_channels != builder->classes || top->out_height != places ||
-                            top->out_width != 1 || top->kernel != 1)) {
-        status = wa_fail(err, WA_E_PLUGIN,
-                         "the top layer '%s' gives %u x %u x %u outputs with a kernel of %u, expected "
-                         "a dense layer of %d classes",
-                         builder->names[builder->layer_count - 1], top->out_height, top->out_width,
-                         top->out_channels, top->kernel, builder->classes);
+    if (status == WA_OK && ((int)top->out_channels != builder->classes ||
+                            top->out_height != places || top->out_width != 1 || top->kernel != 1)) {
+        status =
+            wa_fail(err, WA_E_PLUGIN,
+                    "the top layer '%s' gives %u x %u x %u outputs with a kernel of %u, expected "
+                    "a dense layer of %d classes",
+                    builder->names[builder->layer_count - 1], top->out_height, top->out_width,
+                    top->out_channels, top->kernel, builder->classes);
     }
     if (status == WA_OK) {
         status = build_layers(&model, builder, is_standard, blocking, err);

@@ -458,22 +458,27 @@ wa_status wa_operations_backward(struct wa_operations *operations, uint32_t laye
         (struct wa_matrix_operand){g, 0, lanes, false}, err);
 }
 
-static wa_status dense_gradient(struct wa_operations *operations, const struct wa_model_layer *l,
-                                cl_mem x, cl_mem dz, cl_mem gradients, struct wa_error *err)
+static wa_status dense_gradient(struct wa_operations *operations, uint32_t layer, cl_mem x,
+                                cl_mem dz, cl_mem gradients, struct wa_error *err)
 {
+    struct wa_matrix *matrix = &operations->matrix;
+    const struct wa_model_layer *l = &operations->model->layers[layer];
     int lanes = operations->model->lanes;
-    int out = (int)l->shape.out_channels;
-    wa_status status = wa_matrix_product(
-        &operations->matrix, out, (int)l->shape.in_channels, lanes, l->scale,
-        (struct wa_matrix_operand){dz, 0, lanes, false},
-        (struct wa_matrix_operand){x, 0, lanes, true},
-        (struct wa_matrix_operand){gradients, l->weight_offset, (int)l->shape.in_channels, false},
-        err);
+    struct wa_matrix_shape s =
+        wa_operations_dense_shape(operations->model, layer, WA_PRODUCT_GRADIENT);
+    struct wa_matrix_operand a = {dz, 0, lanes, false};
+    struct wa_matrix_operand b = {x, 0, lanes, true};
+    struct wa_matrix_operand c = {gradients, l->weight_offset, (int)l->shape.in_channels, false};
+    if (wa_matrix_sums_rows(matrix, &s)) {
+        struct wa_matrix_sums sums = {gradients, l->bias_offset};
+        return wa_matrix_product_and_sums(matrix, s.m, s.n, s.k, l->scale, a, b, c, sums, err);
+    }
+    wa_status status = wa_matrix_product(matrix, s.m, s.n, s.k, l->scale, a, b, c, err);
     if (status != WA_OK) {
         return status;
     }
     size_t group = operations->group_items;
-    struct wa_range range = {1, {(size_t)out * group}, {group}};
+    struct wa_range range = {1, {(size_t)s.m * group}, {group}};
     return wa_engine_launch(operations->engine, operations->sum_rows, &range, err, "mmiil", dz,
                             gradients, (int)l->bias_offset, lanes, group * sizeof(float));
 }
@@ -484,7 +489,7 @@ wa_status wa_operations_weight_gradient(struct wa_operations *operations, uint32
     const struct wa_model_layer *l = &operations->model->layers[layer];
     note_product(operations, layer, WA_PRODUCT_GRADIENT);
     return l->is_dense
-               ? dense_gradient(operations, l, x, dz, gradients, err)
+               ? dense_gradient(operations, layer, x, dz, gradients, err)
                : operations->path->weight_gradient(operations, layer, x, dz, gradients, err);
 }
 

@@ -7,6 +7,7 @@
 
 #include <stddef.h>
 
+#include "cutting.h"
 #include "operations.h"
 
 #define WA_BATCH_NORM_EPSILON 1e-6
@@ -122,20 +123,5 @@ void wa_operations_batch_options(int batch, char ret_options[WA_BATCH_OPTION_BYT
 /* Where the weights of a layer's direction start in an arranged set, in floats. */
 size_t wa_operations_arranged_offset(const struct wa_operations *operations, uint32_t layer,
                                      bool is_backward);
-
-static inline int wa_divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-static inline int wa_round_up(int value, int multiple)
-{
-    return wa_divide_up(value, multiple) * multiple;
-}
-
-static inline int wa_clamp(int value, int low, int high)
-{
-    return value < low ? low : value > high ? high : value;
-}
 
 #endif

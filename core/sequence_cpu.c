@@ -3,27 +3,19 @@
 
 #include <stdio.h>
 
+#include "cutting.h"
+
 enum {
-    MOST_ROWS_LONE = 28,   /* x 1 vector: sums that fill 32 registers */
-    MOST_ROWS = 13,        /* x 2 vectors */
-    MOST_ROWS_FEW = 6,     /* x 2 vectors: 16 registers */
-    WIDE_OUTPUT_BLOCK = 8, /* of the engine: it has 32 registers */
+    MOST_ROWS_LONE = 28, /* x 1 vector: sums that fill 32 registers */
+    MOST_ROWS = 13,      /* x 2 vectors */
+    MOST_ROWS_FEW = 6,   /* x 2 vectors: 16 registers */
+    MANY_REGISTERS = 32,
     FEWEST_ROWS = 4,       /* below, sums would wait for themselves */
     ARRANGED_READS = 64,   /* units read that a work-item arranges for a panel */
     STRETCH_ITEMS = 200,   /* items of some steps, of the weight gradient: a panel stays in L1 */
     UNIT_TILES = 2,        /* of the weight gradient, for each compute unit */
     MOST_TILE_VECTORS = 16 /* a side of a tile: a stretch of as many vectors stays in L2 */
 };
-
-static int divide_up(int a, int b)
-{
-    return (a + b - 1) / b;
-}
-
-static int clamp(int value, int low, int high)
-{
-    return value < low ? low : value > high ? high : value;
-}
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
 
@@ -32,19 +24,19 @@ static int clamp(int value, int low, int high)
  * 26 rows. Few items need the second vector to keep the units busy. */
 static void share_out(const struct wa_engine *engine, int batch, struct wa_sequence_cpu *cpu)
 {
-    int most_rows = engine->output_block >= WIDE_OUTPUT_BLOCK ? MOST_ROWS : MOST_ROWS_FEW;
-    int units = clamp((int)engine->device->info.compute_units, 1, batch);
-    int slice_items = divide_up(batch, units);
+    int most_rows = engine->registers >= MANY_REGISTERS ? MOST_ROWS : MOST_ROWS_FEW;
+    int units = wa_clamp((int)engine->device->info.compute_units, 1, batch);
+    int slice_items = wa_divide_up(batch, units);
     slice_items = slice_items < FEWEST_ROWS && batch >= FEWEST_ROWS ? FEWEST_ROWS : slice_items;
     cpu->vectors = 2;
     if (most_rows == MOST_ROWS && slice_items > MOST_ROWS) {
         cpu->vectors = 1;
         most_rows = MOST_ROWS_LONE;
     }
-    int slice_blocks = divide_up(slice_items, most_rows);
-    cpu->rows = divide_up(slice_items, slice_blocks);
-    cpu->blocks = divide_up(batch, cpu->rows);
-    cpu->slices = divide_up(cpu->blocks, slice_blocks);
+    int slice_blocks = wa_divide_up(slice_items, most_rows);
+    cpu->rows = wa_divide_up(slice_items, slice_blocks);
+    cpu->blocks = wa_divide_up(batch, cpu->rows);
+    cpu->slices = wa_divide_up(cpu->blocks, slice_blocks);
 }
 
 wa_status wa_sequence_cpu_create(struct wa_session *session)
@@ -63,7 +55,7 @@ wa_status wa_sequence_cpu_create(struct wa_session *session)
     char options[48];
     share_out(engine, q->batch, cpu);
     cpu->panel = cpu->vectors * engine->vector_width;
-    cpu->panels = divide_up(q->units, cpu->panel);
+    cpu->panels = wa_divide_up(q->units, cpu->panel);
     (void)snprintf(options, sizeof options, "-D ROWS=%d -D VECTORS=%d", cpu->rows, cpu->vectors);
     wa_status status = WA_OK;
     for (size_t i = 0; i < sizeof kernels / sizeof *kernels && status == WA_OK; i++) {
@@ -109,7 +101,7 @@ wa_status wa_sequence_cpu_arrange(struct wa_session *session, const struct wa_we
 {
     const struct wa_sequence *q = session->sequence;
     struct wa_range range = {
-        2, {(size_t)q->cpu.panels, (size_t)divide_up(q->units, ARRANGED_READS)}, {1, 1}};
+        2, {(size_t)q->cpu.panels, (size_t)wa_divide_up(q->units, ARRANGED_READS)}, {1, 1}};
     return wa_engine_launch(session->engine, q->cpu.arrange, &range, session->err, "mmiiii",
                             weights->memory, weights->arranged[is_backward],
                             (int)wa_sequence_recurrent_offset(session), q->units, (int)is_backward,
@@ -183,19 +175,19 @@ wa_status wa_sequence_cpu_recurrence_gradient(struct wa_session *session, const 
     int block = 2 * session->engine->output_block / q->cpu.vectors;
     int most_panels = MOST_TILE_VECTORS / q->cpu.vectors;
     int parts = tile_parts(session->engine);
-    int tile_panels = clamp(divide_up(q->cpu.panels, parts), 1, most_panels);
+    int tile_panels = wa_clamp(wa_divide_up(q->cpu.panels, parts), 1, most_panels);
     int row_blocks =
-        clamp(divide_up(q->units, parts * block), 1, most_panels * q->cpu.panel / block);
+        wa_clamp(wa_divide_up(q->units, parts * block), 1, most_panels * q->cpu.panel / block);
     struct wa_range range = {2,
-                             {(size_t)divide_up(q->units, row_blocks * block),
-                              (size_t)divide_up(q->cpu.panels, tile_panels)},
+                             {(size_t)wa_divide_up(q->units, row_blocks * block),
+                              (size_t)wa_divide_up(q->cpu.panels, tile_panels)},
                              {1, 1}};
     count_flop(session, q->units, q->units);
     wa_status status = wa_engine_launch(
         session->engine, q->cpu.gradient, &range, session->err, "mmmiiiiiiiif",
         b->gradient_tape->layers[WA_RECURRENCE].a, dz, session->gradients,
         (int)wa_sequence_recurrent_offset(session), q->units, q->batch, q->cpu.blocks * q->cpu.rows,
-        q->steps, clamp(STRETCH_ITEMS / q->batch, 1, q->steps), row_blocks, tile_panels,
+        q->steps, wa_clamp(STRETCH_ITEMS / q->batch, 1, q->steps), row_blocks, tile_panels,
         (double)l->scale);
     return status == WA_OK ? project(session, dz, 0, q->steps, session->images, q->inputs,
                                      l->weight_offset, (int)l->bias_offset, (double)l->input_scale)

@@ -11,7 +11,7 @@
 #ifndef OUTS
 #define OUTS 8
 #endif
-#if OUTS >= 8 /* vectors in registers beside one that is loaded and what is broadcast */
+#if REGISTERS >= 32 /* vectors in registers beside one that is loaded and what is broadcast */
 #define KEPT_VECTORS 28
 #else
 #define KEPT_VECTORS 13

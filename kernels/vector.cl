@@ -1,10 +1,13 @@
 /* Vectors for the CPU kernels: put before each kernels/cpu_*.cl when it is built.
- * WIDTH: floats in a vector (16, 8 or 4), the device's native width.
+ * WIDTH: floats in a vector (16, 8 or 4), the device's native width; REGISTERS: vectors that a core holds.
  * Loads and stores are functions with a vector argument or result, and unaligned by type: PoCL
  * splits vstore16 into four stores, and picks half-width registers for code without such functions.
  */
 #ifndef WIDTH
 #define WIDTH 16
+#endif
+#ifndef REGISTERS
+#define REGISTERS 32
 #endif
 #define PIECES (WIDTH / 4) /* a vector is made of pieces of four lanes */
 

@@ -336,8 +336,7 @@ static void test_batches_and_vectors(void **state)
                                    {8, 17}, {4, 1},   {4, 5},    {4, 17}, {4, 100}};
     struct wa_fixture *fixture = *state;
     for (size_t i = 0; i < LENGTH(cases); i++) {
-        fixture->engine.vector_width = cases[i][0];
-        fixture->engine.output_block = cases[i][0] == 16 ? 8 : 4;
+        wa_engine_use_vectors(&fixture->engine, cases[i][0]);
         const struct wa_network_shape shape = {cases[i][1], 1, 3, 2, {{2, 1, 7}}, 1, false, false};
         check_shape(fixture, &shape);
     }

@@ -197,8 +197,7 @@ static void test_framed_images_on_other_vectors(void **state)
     static const int widths[] = {8, 4};
     struct wa_fixture *fixture = *state;
     for (size_t w = 0; w < LENGTH(widths); w++) {
-        fixture->engine.vector_width = widths[w];
-        fixture->engine.output_block = 4;
+        wa_engine_use_vectors(&fixture->engine, widths[w]);
         check_case(fixture, &cases[0]);
         check_case(fixture, &cases[1]);
         check_case(fixture, &cases[4]);

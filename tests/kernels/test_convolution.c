@@ -112,9 +112,10 @@ static size_t square(int a)
 static bool may_be_stride2(const struct wa_fixture *fixture, const struct wa_model_layer *layer)
 {
     const struct wa_layer *s = &layer->shape;
-    return fixture->engine.convolution != WA_CONVOLUTION_DIRECT && s->kernel == 3 && s->stride == 2 &&
-           s->in_height % 2 == 0 && s->in_width % 2 == 0 &&
-           wa_reference_stride2_can((int)s->out_height) && wa_reference_stride2_can((int)s->out_width);
+    return fixture->engine.convolution != WA_CONVOLUTION_DIRECT && s->kernel == 3 &&
+           s->stride == 2 && s->in_height % 2 == 0 && s->in_width % 2 == 0 &&
+           wa_reference_stride2_can((int)s->out_height) &&
+           wa_reference_stride2_can((int)s->out_width);
 }
 
 /* And those of stride 1 on images of whole 4 x 4 tiles. */
@@ -328,9 +329,8 @@ static void test_winograd_on_other_vectors(void **state)
     static const int widths[] = {8, 4};
     struct wa_fixture *fixture = *state;
     fixture->engine.convolution = WA_CONVOLUTION_WINOGRAD;
-    fixture->engine.output_block = 4;
     for (size_t w = 0; w < LENGTH(widths); w++) {
-        fixture->engine.vector_width = widths[w];
+        wa_engine_use_vectors(&fixture->engine, widths[w]);
         check_shape(fixture, &winograd_shapes[3]);
     }
 }
@@ -347,11 +347,10 @@ static const struct wa_network_shape portable_shapes[] = {
 
 static void test_other_vectors(void **state)
 {
-    static const int blockings[][2] = {{16, 8}, {8, 4}, {4, 4}};
+    static const int widths[] = {16, 8, 4};
     struct wa_fixture *fixture = *state;
-    for (size_t b = 0; b < LENGTH(blockings); b++) {
-        fixture->engine.vector_width = blockings[b][0];
-        fixture->engine.output_block = blockings[b][1];
+    for (size_t w = 0; w < LENGTH(widths); w++) {
+        wa_engine_use_vectors(&fixture->engine, widths[w]);
         for (size_t i = 0; i < LENGTH(portable_shapes); i++) {
             check_shape(fixture, &portable_shapes[i]);
         }

@@ -133,7 +133,7 @@ static struct wa_matrix open_matrix(struct wa_fixture *fixture, enum wa_matrix_l
 /* Each size in each place; offsets and row lengths in turn. */
 static void check_sizes(struct wa_fixture *fixture, enum wa_matrix_library library)
 {
-    static const int sizes[] = {1, 7, 33, 100, 257};
+    static const int sizes[] = {1, 7, 27, 33, 100, 257};
     struct wa_matrix matrix = open_matrix(fixture, library);
     for (size_t t = 0; t < LENGTH(transpositions); t++) {
         for (size_t i = 0; i < LENGTH(sizes) * LENGTH(sizes); i++) {
@@ -165,12 +165,74 @@ static void test_clblast(void **state)
 
 static void test_own_kernels_on_other_vectors(void **state)
 {
-    static const int blockings[][2] = {{8, 4}, {4, 4}};
+    static const int widths[] = {8, 4};
     struct wa_fixture *fixture = *state;
-    for (size_t i = 0; i < LENGTH(blockings); i++) {
-        fixture->engine.vector_width = blockings[i][0];
-        fixture->engine.output_block = blockings[i][1];
+    for (size_t i = 0; i < LENGTH(widths); i++) {
+        wa_engine_use_vectors(&fixture->engine, widths[i]);
         check_sizes(fixture, WA_MATRIX_OWN);
+    }
+}
+
+/* sums[i] of a's rows, beside the same c as without them, bit for bit. */
+static void check_sums(struct wa_fixture *fixture, struct wa_matrix *matrix, int m, int n, int k)
+{
+    enum { OFFSET = 3 };
+    const struct product p = {.m = m, .n = n, .k = k, .slack = 2, .offset = 5};
+    (void)snprintf(fixture->subject, sizeof fixture->subject, "%d x %d x %d and sums", m, n, k);
+    struct operand a = make_operand(fixture, m, k, &p);
+    struct operand b = make_operand(fixture, n, k, &p);
+    struct operand c = make_operand(fixture, m, n, &p);
+    struct operand plain = make_operand(fixture, m, n, &p);
+    struct wa_matrix_sums sums = {wa_fixture_output(fixture, (size_t)m + OFFSET), OFFSET};
+    WA_FIXTURE_CHECK(fixture,
+                     wa_matrix_product_and_sums(matrix, m, n, k, 0.5f, as_operand(&a, false),
+                                                as_operand(&b, true), as_operand(&c, false), sums,
+                                                &fixture->err));
+    WA_FIXTURE_CHECK(fixture, wa_matrix_product(matrix, m, n, k, 0.5f, as_operand(&a, false),
+                                                as_operand(&b, true), as_operand(&plain, false),
+                                                &fixture->err));
+    const float *both = wa_fixture_read(fixture, c.memory, c.floats);
+    expect_surroundings(fixture, &c, both);
+    assert_memory_equal(both, wa_fixture_read(fixture, plain.memory, plain.floats),
+                        c.floats * sizeof *both);
+    double *expected = wa_fixture_allocate(fixture, (size_t)m, sizeof *expected);
+    double *bounds = wa_fixture_allocate(fixture, (size_t)m, sizeof *bounds);
+    double *actual = wa_fixture_allocate(fixture, (size_t)m, sizeof *actual);
+    const float *read = wa_fixture_read(fixture, sums.memory, (size_t)m + OFFSET);
+    const double *values = dense(fixture, &a, a.values);
+    for (int i = 0; i < m; i++) {
+        actual[i] = (double)read[OFFSET + i];
+        for (int j = 0; j < k; j++) {
+            expected[i] += values[i * k + j];
+            bounds[i] += fabs(values[i * k + j]);
+        }
+        bounds[i] *= wa_reference_rounding((size_t)k);
+    }
+    for (int i = 0; i < OFFSET; i++) {
+        assert_true(wa_fixture_is_pattern(read[i]));
+    }
+    wa_fixture_expect_tail(fixture, sums.memory, (size_t)m + OFFSET);
+    wa_fixture_compare(fixture, "sums", (size_t)m, actual, expected, bounds);
+    wa_fixture_clear(fixture);
+}
+
+static void test_sums_of_rows(void **state)
+{
+    static const int shapes[][3] = {{10, 64, 100}, {37, 300, 52}, {1, 5, 16}, {21, 17, 7}};
+    static const int widths[] = {16, 8, 4};
+    struct wa_fixture *fixture = *state;
+    for (size_t w = 0; w < LENGTH(widths); w++) {
+        wa_engine_use_vectors(&fixture->engine, widths[w]);
+        struct wa_matrix matrix = open_matrix(fixture, WA_MATRIX_OWN);
+        const struct wa_matrix_shape shape = {10, 64, 100, 0, 1};
+        const struct wa_matrix_shape other = {10, 64, 100, 0, 0};
+        bool is_offered = wa_matrix_sums_rows(&matrix, &shape);
+        assert_int_equal(is_offered, fixture->engine.path == WA_PATH_CPU);
+        assert_false(wa_matrix_sums_rows(&matrix, &other));
+        for (size_t i = 0; i < LENGTH(shapes) && is_offered; i++) {
+            check_sums(fixture, &matrix, shapes[i][0], shapes[i][1], shapes[i][2]);
+        }
+        wa_matrix_finish(&matrix);
     }
 }
 
@@ -310,6 +372,7 @@ int main(void)
         WA_FIXTURE_TEST(test_own_kernels),
         WA_FIXTURE_TEST(test_clblast),
         WA_FIXTURE_TEST(test_own_kernels_on_other_vectors),
+        WA_FIXTURE_TEST(test_sums_of_rows),
         WA_FIXTURE_TEST(test_readout_shapes),
         WA_FIXTURE_TEST(test_automatic_choice),
         WA_FIXTURE_TEST(test_same_bits_twice),

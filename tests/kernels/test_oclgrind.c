@@ -189,12 +189,6 @@ static void step_network(struct wa_fixture *fixture, const char *architecture, i
     step(fixture, &shape, 1);
 }
 
-static void use_vectors(struct wa_fixture *fixture, int width)
-{
-    fixture->engine.vector_width = width;
-    fixture->engine.output_block = width == 16 ? 8 : 4;
-}
-
 /* Networks of one kind of kernel each: 1, 2 and 4 vectors of outputs in weight gradients, on each
  * width of vectors; a batch of 17 has lanes that fill no whole number of the widest vectors. */
 static const char width_3[] = "{\"width\": 3, \"kernels\": [3, 3], \"strides\": [1, 1]}";
@@ -209,21 +203,21 @@ static void run_cpu_path(struct wa_fixture *fixture)
                                         "fa",       "dfa",        "last-layer"};
     static const char *const sequence_rules[] = {"backprop", "align-zero", "align-ada",
                                                  "last-layer"};
-    use_vectors(fixture, 4);
+    wa_engine_use_vectors(&fixture->engine, 4);
     step_rules(fixture, rules, LENGTH(rules));
     step_sequences(fixture, sequence_rules, LENGTH(sequence_rules));
     step_network(fixture, width_6, 3, 5);
     step_network(fixture, width_13, 3, 5);
-    use_vectors(fixture, 8);
+    wa_engine_use_vectors(&fixture->engine, 8);
     step_network(fixture, strided, 5, 5);
-    use_vectors(fixture, 16);
+    wa_engine_use_vectors(&fixture->engine, 16);
     step_network(fixture, strided, 5, 17);
     fixture->engine.convolution = WA_CONVOLUTION_WINOGRAD;
     step_network(fixture, width_3, 8, 17);
     step_network(fixture, halved, 14, 5);
-    use_vectors(fixture, 8);
+    wa_engine_use_vectors(&fixture->engine, 8);
     step_network(fixture, width_3, 4, 5);
-    use_vectors(fixture, 4);
+    wa_engine_use_vectors(&fixture->engine, 4);
     step_network(fixture, width_3, 4, 5);
     step_network(fixture, width_6, 4, 5);
     step_network(fixture, width_13, 4, 5);
@@ -272,6 +266,12 @@ static void run_products(struct wa_fixture *fixture)
         struct wa_matrix_operand c = {wa_fixture_input(fixture, values, FLOATS), 7, N + 1, false};
         WA_FIXTURE_CHECK(fixture,
                          wa_matrix_product(&matrix, M, N, K, 0.5f, a, b, c, &fixture->err));
+        const struct wa_matrix_shape shape = {M, N, K, at, bt};
+        if (wa_matrix_sums_rows(&matrix, &shape)) {
+            struct wa_matrix_sums sums = {wa_fixture_output(fixture, M), 0};
+            WA_FIXTURE_CHECK(fixture, wa_matrix_product_and_sums(&matrix, M, N, K, 0.5f, a, b, c,
+                                                                 sums, &fixture->err));
+        }
     }
     WA_FIXTURE_CHECK(fixture, wa_engine_finish(&fixture->engine, &fixture->err));
     wa_matrix_finish(&matrix);

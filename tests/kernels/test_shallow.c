@@ -214,16 +214,13 @@ static void test_other_vectors(void **state)
 {
     struct wa_fixture *fixture = *state;
     int width = fixture->engine.vector_width;
-    int outputs = fixture->engine.output_block;
-    fixture->engine.vector_width = 8;
-    fixture->engine.output_block = 4;
+    wa_engine_use_vectors(&fixture->engine, 8);
     check(fixture, &shapes[0], true);
     check(fixture, &shapes[1], true);
     check(fixture, &shapes[5], false);
-    fixture->engine.vector_width = 4;
+    wa_engine_use_vectors(&fixture->engine, 4);
     check(fixture, &shapes[0], true);
-    fixture->engine.vector_width = width;
-    fixture->engine.output_block = outputs;
+    wa_engine_use_vectors(&fixture->engine, width);
 }
 
 int main(void)

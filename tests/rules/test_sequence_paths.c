@@ -89,8 +89,7 @@ static void compare_paths(struct wa_fixture *fixture, const struct net *net, int
     const float *expected = run(fixture, net, before, &count);
     assert_true(count <= MOST);
     fixture->engine.path = WA_PATH_CPU;
-    fixture->engine.vector_width = width;
-    fixture->engine.output_block = width == WIDE ? 8 : 4;
+    wa_engine_use_vectors(&fixture->engine, width);
     const float *first = NULL;
     for (size_t i = 0; i < LENGTH(compute_units); i++) {
         fixture->device->info.compute_units = compute_units[i];
