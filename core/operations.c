@@ -508,6 +508,25 @@ wa_status wa_operations_activate(struct wa_operations *operations, uint32_t laye
                                       err);
 }
 
+/* What of the gradient at a layer's output has to be read, and computed with. */
+static uint64_t source_floats(const struct wa_operations *operations,
+                              const struct wa_model_layer *l, struct wa_gradient_source source)
+{
+    uint64_t whole = values(operations, &l->output);
+    uint64_t batch = (uint64_t)operations->model->batch;
+    uint64_t classes = (uint64_t)operations->model->classes;
+    return source.feedback    ? (whole / batch + batch) * classes
+           : source.is_pooled ? (uint64_t)l->output.channels * batch
+                              : whole;
+}
+
+static uint64_t source_flop(const struct wa_operations *operations, const struct wa_model_layer *l,
+                            struct wa_gradient_source source)
+{
+    uint64_t classes = (uint64_t)operations->model->classes;
+    return source.feedback ? 2 * classes * values(operations, &l->output) : 0;
+}
+
 wa_status wa_operations_activate_backward(struct wa_operations *operations, uint32_t layer,
                                           struct wa_gradient_source source, cl_mem h,
                                           cl_mem slope_h, cl_mem inverse, cl_mem dz,
@@ -518,22 +537,28 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
     if (operations->engine->omits_activations) {
         return WA_OK;
     }
-    uint64_t whole = values(operations, &l->output);
-    uint64_t pooled = (uint64_t)l->output.channels * (uint64_t)operations->model->batch;
-    note_pass(operations, l, is_normalized ? "batch norm backward" : "activation backward",
-              (source.is_pooled ? pooled : whole) + whole * (slope_h == h ? 2 : 3));
+    const struct wa_work work = {l->name,
+                                 source.feedback && is_normalized ? "direct feedback, batch norm"
+                                 : source.feedback                ? "direct feedback, activation"
+                                 : is_normalized                  ? "batch norm backward"
+                                                                  : "activation backward",
+                                 NULL};
+    uint64_t floats = source_floats(operations, l, source) +
+                      values(operations, &l->output) * (slope_h == h ? 2 : 3);
+    wa_engine_note_work(operations->engine, &work, source_flop(operations, l, source),
+                        floats * sizeof(float));
     return operations->path->activate_backward(operations, layer, source, h, slope_h, inverse, dz,
                                                err);
 }
 
 /* What goes in one pass moves its input and its outputs once, and computes as the product does. */
 static void note_shallow(struct wa_operations *operations, uint32_t layer, const char *operation,
-                         uint64_t outputs)
+                         uint64_t outputs, uint64_t more_flop)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     const struct wa_work work = {l->name, operation, "direct"};
     uint64_t tensors = l->weight_count + values(operations, &l->input) + outputs;
-    wa_engine_note_work(operations->engine, &work, product_flop(operations, l),
+    wa_engine_note_work(operations->engine, &work, product_flop(operations, l) + more_flop,
                         tensors * sizeof(float));
 }
 
@@ -551,7 +576,7 @@ wa_status wa_operations_forward_activate(struct wa_operations *operations, uint3
 {
     if (is_shallow(operations, layer)) {
         uint64_t output = values(operations, &operations->model->layers[layer].output);
-        note_shallow(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output);
+        note_shallow(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output, 0);
         return operations->path->shallow_forward(operations, layer, arranged, x, z, keep_h, a,
                                                  a_layout, inverse, err);
     }
@@ -567,11 +592,12 @@ wa_status wa_operations_activate_gradient(struct wa_operations *operations, uint
                                           cl_mem gradients, struct wa_error *err)
 {
     if (is_shallow(operations, layer)) {
-        const struct wa_layout *out = &operations->model->layers[layer].output;
-        uint64_t pooled = (uint64_t)out->channels * (uint64_t)operations->model->batch;
-        uint64_t whole = values(operations, out);
-        note_shallow(operations, layer, "batch norm, gradient",
-                     (source.is_pooled ? pooled : whole) + whole * (slope_h == h ? 1 : 2));
+        const struct wa_model_layer *l = &operations->model->layers[layer];
+        note_shallow(operations, layer,
+                     source.feedback ? "direct feedback, gradient" : "batch norm, gradient",
+                     source_floats(operations, l, source) +
+                         values(operations, &l->output) * (slope_h == h ? 1 : 2),
+                     source_flop(operations, l, source));
         return operations->path->shallow_gradient(operations, layer, source, h, slope_h, inverse, x,
                                                   gradients, err);
     }
@@ -605,6 +631,12 @@ wa_status wa_operations_output_error(struct wa_operations *operations,
                             arguments->halted, model->batch, model->classes, model->lanes,
                             (int)top->bias_offset, (double)arguments->target_offset,
                             arguments->slot, group * 2 * sizeof(float));
+}
+
+bool wa_operations_joins_feedback(const struct wa_operations *operations, uint32_t layer)
+{
+    return operations->path->joins_feedback && !operations->engine->omits_activations &&
+           operations->path->joins_feedback(operations, layer);
 }
 
 wa_status wa_operations_feed_back(struct wa_operations *operations, uint32_t layer, cl_mem feedback,

@@ -81,11 +81,17 @@ WA_MUST_CHECK wa_status wa_operations_forward_activate(struct wa_operations *ope
                                                        cl_mem inverse, struct wa_error *err);
 
 /* A gradient at a layer's output: whole, or one for all positions of a channel ([channel][lane],
- * times 1/positions: what pooling sends down). */
+ * times 1/positions: what pooling sends down). Where wa_operations_joins_feedback says so, `feedback` (else
+ * NULL) may give it instead: direct feedback [channel][row][column][class] times `memory`, the output error
+ * [class][lane]. */
 struct wa_gradient_source {
     cl_mem memory;
     bool is_pooled;
+    cl_mem feedback;
 };
+
+/* Whether a layer's way back takes direct feedback without it being multiplied out first. */
+bool wa_operations_joins_feedback(const struct wa_operations *operations, uint32_t layer);
 
 /* dz from the gradient at the layer's output: ReLU' where slope_h > 0, batch norm's way back with h
  * and inverse. */

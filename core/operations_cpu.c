@@ -19,6 +19,9 @@ static const struct wa_kernel_entry kernel_entries[] = {
 #undef KERNEL
 enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 
+/* Of a layer that joins direct feedback, and of kernels/batch_lanes.cl. */
+enum { MOST_CLASSES = 16, MOST_POSITION_VECTORS = 16 };
+
 static const char wide_file[] = "cpu_weight_gradient_wide.cl";
 
 static struct wa_blocking blocking(const struct wa_engine *engine)
@@ -226,6 +229,16 @@ struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_poo
                : (struct wa_strides){out->plane, out->row, out->lanes, 1.0};
 }
 
+/* Few classes cost less to multiply again than a tensor of their products to write and read; a position's
+ * lanes must fit the registers (kernels/batch_lanes.cl, IN_REGISTERS). */
+static bool joins_feedback(const struct wa_operations *operations, uint32_t layer)
+{
+    const struct wa_model *model = operations->model;
+    (void)layer;
+    return model->classes <= MOST_CLASSES &&
+           wa_divide_up(model->lanes, operations->engine->vector_width) <= MOST_POSITION_VECTORS;
+}
+
 static wa_status activate_backward(struct wa_operations *operations, uint32_t layer,
                                    struct wa_gradient_source source, cl_mem h, cl_mem slope_h,
                                    cl_mem inverse, cl_mem dz, struct wa_error *err)
@@ -237,12 +250,13 @@ static wa_status activate_backward(struct wa_operations *operations, uint32_t la
     const struct wa_strides g = wa_cpu_source_strides(out, source.is_pooled);
     /* The next products of a dense layer scale themselves. */
     double scale = l->is_dense ? 1.0 : (double)l->scale;
-    return wa_engine_launch(operations->engine, operations->state->batch_norm_backward, &range, err,
-                            "mmmmmmffiiiiiiiiiii", source.memory, h, slope_h, inverse, dz,
-                            operations->state->bias_partial, g.share, scale,
-                            l->shape.normalization == WA_NORMALIZATION_BATCH,
-                            l->shape.activation == WA_ACTIVATION_RELU, out->columns, g.plane, g.row,
-                            g.column, out->plane, out->row, to->base, to->plane, to->row);
+    return wa_engine_launch(
+        operations->engine, operations->state->batch_norm_backward, &range, err,
+        "mmmmmmmiffiiiiiiiiiii", source.memory, source.feedback ? source.feedback : source.memory,
+        h, slope_h, inverse, dz, operations->state->bias_partial,
+        source.feedback ? operations->model->classes : 0, g.share, scale,
+        l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
+        out->columns, g.plane, g.row, g.column, out->plane, out->row, to->base, to->plane, to->row);
 }
 
 static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a,
@@ -271,6 +285,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .activate = activate,
     .activate_backward = activate_backward,
     .pool = pool,
+    .joins_feedback = joins_feedback,
     .extra_floats = wa_cpu_winograd_floats,
     .arrange_more = wa_cpu_winograd_arrange,
     .note_images = wa_cpu_winograd_map,

@@ -68,6 +68,8 @@ struct wa_operations_path {
                                                 struct wa_gradient_source source, cl_mem h,
                                                 cl_mem slope_h, cl_mem inverse, cl_mem x,
                                                 cl_mem gradients, struct wa_error *err);
+    /* Whether the layer's way back computes what direct feedback brings as it goes. */
+    bool (*joins_feedback)(const struct wa_operations *operations, uint32_t layer);
     /* The images of a batch have been loaded. */
     WA_MUST_CHECK wa_status (*note_images)(struct wa_operations *operations, cl_mem images,
                                            struct wa_error *err);

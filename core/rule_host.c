@@ -367,6 +367,7 @@ wa_status wa_rule_host_output_error(struct wa_session *session, const struct wa_
     delta->layer = top;
     delta->is_error = true;
     delta->is_pooled = false;
+    delta->feedback = NULL;
     if (session->is_planning) {
         return WA_OK;
     }
@@ -421,10 +422,15 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
 }
 
 /* The error at the layer's output. */
-static struct wa_gradient_source source_of(const wa_backward *b)
+static struct wa_gradient_source source_of(const struct wa_session *session, const wa_backward *b)
 {
-    return (struct wa_gradient_source){b->delta->is_pooled ? b->delta->pooled : b->delta->whole,
-                                       b->delta->is_pooled};
+    const struct wa_delta *delta = b->delta;
+    if (delta->feedback) {
+        return (struct wa_gradient_source){session->error_delta->error, false,
+                                           delta->feedback->memory[b->layer]};
+    }
+    return (struct wa_gradient_source){delta->is_pooled ? delta->pooled : delta->whole,
+                                       delta->is_pooled, NULL};
 }
 
 /* dz of a layer from the error at its output, with h of one tape and ReLU' of another. */
@@ -432,8 +438,8 @@ static wa_status activate_backward(struct wa_session *session, const wa_backward
                                    const struct wa_tape *tape, const struct wa_tape *slope_tape)
 {
     const struct tape_layer *t = &tape->layers[b->layer];
-    return wa_operations_activate_backward(session->operations, b->layer, source_of(b), t->h,
-                                           slope_tape->layers[b->layer].h, t->inverse,
+    return wa_operations_activate_backward(session->operations, b->layer, source_of(session, b),
+                                           t->h, slope_tape->layers[b->layer].h, t->inverse,
                                            session->dz[b->layer], session->err);
 }
 
@@ -443,7 +449,7 @@ static wa_status activate_gradient(struct wa_session *session, const wa_backward
 {
     const struct tape_layer *t = &b->gradient_tape->layers[b->layer];
     return wa_operations_activate_gradient(
-        session->operations, b->layer, source_of(b), t->h, slope_tape->layers[b->layer].h,
+        session->operations, b->layer, source_of(session, b), t->h, slope_tape->layers[b->layer].h,
         t->inverse, session->dz[b->layer], layer_input(session, b->gradient_tape, b->layer),
         session->gradients, session->err);
 }
@@ -464,6 +470,7 @@ static wa_status transport(struct wa_session *session, const wa_backward *b, cl_
     b->delta->layer = b->layer - 1;
     b->delta->is_pooled = to_pooled;
     b->delta->is_error = false;
+    b->delta->feedback = NULL;
     return status;
 }
 
@@ -545,6 +552,12 @@ static wa_status feed_back(const wa_rule_host *host, const wa_feedback *feedback
     delta->is_pooled = feedback->is_pooled;
     if (session->is_planning) {
         delta->needs_whole = delta->needs_whole || !feedback->is_pooled;
+        return WA_OK;
+    }
+    bool is_joined =
+        !feedback->is_pooled && wa_operations_joins_feedback(session->operations, layer);
+    delta->feedback = is_joined ? feedback : NULL;
+    if (is_joined) {
         return WA_OK;
     }
     const struct wa_layout *out = &session->model.layers[layer].output;

@@ -49,7 +49,8 @@ struct wa_delta {
     bool is_pooled, is_error;
     bool needs_whole;
     cl_mem error, pooled, whole;
-    const struct wa_weights *carrier; /* of a sequence: carried the error down to the states */
+    const struct wa_feedback *feedback; /* brings the output error, in place of `whole`; or NULL */
+    const struct wa_weights *carrier;   /* of a sequence: carried the error down to the states */
 };
 
 struct optimizer {

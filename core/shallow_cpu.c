@@ -144,9 +144,10 @@ wa_status wa_cpu_shallow_gradient(struct wa_operations *operations, uint32_t lay
     struct wa_range range = {
         2, {(size_t)wa_divide_up(out->channels, gradients_of(engine, l)), (size_t)parts}, {1, 1}};
     wa_status status = wa_engine_launch(
-        engine, state->shallow_gradient, &range, err, "mmmmmmmmffiiiiiiiiiiiiiiil", source.memory,
-        h, slope_h, inverse, x, state->partial, state->bias_partial,
-        state->layers[layer].gradient.taps, (double)g.share, (double)l->scale,
+        engine, state->shallow_gradient, &range, err, "mmmmmmmmmiffiiiiiiiiiiiiiiil", source.memory,
+        source.feedback ? source.feedback : source.memory, h, slope_h, inverse, x, state->partial,
+        state->bias_partial, state->layers[layer].gradient.taps,
+        source.feedback ? operations->model->classes : 0, (double)g.share, (double)l->scale,
         (int)(l->shape.activation == WA_ACTIVATION_RELU), (int)l->shape.in_channels, taps_of(l),
         out->channels, out->rows, out->columns, g.plane, g.row, g.column, out->plane, out->row,
         input_base(l), l->input.plane, stride * l->input.row, stride * l->input.lanes,

@@ -67,10 +67,25 @@ INLINE vec rectified(vec v)
         ret_inverse = 1.0f / sqrt(sum_lanes(squares) * INVERSE_BATCH + epsilon);                            \
     }
 
-/* The gradient g where ReLU lets it through, all of it without. */
-#define SLOPED(i, g, g_scale, slope_h, rectify)                                                             \
-    (rectify ? select(load(g + START(i)) * g_scale, (vec)0.0f, load(slope_h + START(i)) <= (vec)0.0f)       \
-             : load(g + START(i)) * g_scale)
+/* A gradient where ReLU lets it through, all of it without. */
+#define SLOPED(i, gradient, slope_h, rectify)                                                               \
+    (rectify ? select(gradient, (vec)0.0f, load(slope_h + START(i)) <= (vec)0.0f) : (gradient))
+
+/* The gradient at a position's output: g times g_scale; or with classes > 0 what `feedback`, the position's
+ * weights, brings of the output error g [class][LANES]. */
+INLINE void output_gradient(__global const float *restrict g, float g_scale,
+                            __global const float *restrict feedback, int classes, vec *ret_gradient)
+{
+    if (classes == 0) {
+        EACH_VECTOR { ret_gradient[i] = load(g + START(i)) * g_scale; }
+        return;
+    }
+    EACH_VECTOR { ret_gradient[i] = (vec)0.0f; }
+    for (int k = 0; k < classes; k++) {
+        const vec weight = (vec)feedback[k];
+        EACH_VECTOR { ret_gradient[i] = fma(weight, load(g + k * LANES + START(i)), ret_gradient[i]); }
+    }
+}
 
 /* Means of GRADIENT(i) and of its product with NORMAL(i), which is h. */
 #define MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, ret_mean, ret_mean_product)                               \

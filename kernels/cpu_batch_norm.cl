@@ -60,12 +60,14 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
 
 /* Back through ReLU and batch norm: with m = g where slope_h > 0 and 0 elsewhere,
  * dz = scale * inverse * (m - mean(m) - h mean(m h)), written with a border for the next product.
- * g has strides of its own: after pooling all positions of a channel share one. `bias_partial` gets
- * the sum of dz over each row. slope_h may be h. */
-KERNEL void batch_norm_backward(__global const float *restrict g, __global const float *h,
+ * g has strides of its own: after pooling all positions of a channel share one; or with classes > 0 (and
+ * IN_REGISTERS) it is the output error, of which `feedback` [channel][row][column][class] brings each position
+ * its own. `bias_partial` gets the sum of dz over each row. slope_h may be h. */
+KERNEL void batch_norm_backward(__global const float *restrict g, __global const float *restrict feedback,
+                                __global const float *h,
                                 __global const float *slope_h, __global const float *restrict inverse,
                                 __global float *restrict dz, __global float *restrict bias_partial,
-                                float g_scale, float scale, int normalize, int rectify, int columns,
+                                int classes, float g_scale, float scale, int normalize, int rectify, int columns,
                                 int g_plane, int g_row, int g_column, int h_plane, int h_row,
                                 int dz_base, int dz_plane, int dz_row)
 {
@@ -73,23 +75,25 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
     const vec fresh = fresh_lanes(), valid = valid_lanes();
     vec bias_sum = (vec)0.0f;
     for (int column = 0; column < columns; column++) {
-        __global const float *gp = g + (size_t)c * g_plane + row * g_row + column * g_column;
+        const size_t position = ((size_t)c * rows + row) * columns + column;
         const size_t hi = (size_t)c * h_plane + row * h_row + column * LANES;
-#define MASKED(i) SLOPED(i, gp, g_scale, (slope_h + hi), rectify)
+        __global const float *gp =
+            classes > 0 ? g : g + (size_t)c * g_plane + row * g_row + column * g_column;
 #if IN_REGISTERS
         vec m[VECTORS], v[VECTORS];
+        output_gradient(gp, g_scale, feedback + position * classes, classes, m);
         EACH_VECTOR
         {
             v[i] = load(h + hi + START(i));
-            m[i] = MASKED(i);
+            m[i] = SLOPED(i, m[i], (slope_h + hi), rectify);
         }
 #define GRADIENT(i) m[i]
 #define NORMAL(i) v[i]
 #else
-#define GRADIENT(i) MASKED(i)
+#define GRADIENT(i) SLOPED(i, load(gp + START(i)) * g_scale, (slope_h + hi), rectify)
 #define NORMAL(i) load(h + hi + START(i))
 #endif
-        const float r = inverse[((size_t)c * rows + row) * columns + column] * scale;
+        const float r = inverse[position] * scale;
         float mean = 0.0f, mean_product = 0.0f;
         if (normalize) {
             MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
@@ -101,7 +105,6 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
             bias_sum += COUNTED(i, value, fresh);
             store(value, dp + START(i));
         }
-#undef MASKED
 #undef GRADIENT
 #undef NORMAL
     }

@@ -100,15 +100,17 @@ KERNEL void shallow_forward(__global const float *restrict x, __global const flo
 #endif
 
 /* dz of one position, each lane in one vector only; returns the sum of its vectors. */
-INLINE vec position_gradient(__global const float *g, __global const float *h, __global const float *slope_h,
-                             vec fresh, float g_scale, float r, int rectify, vec *dz)
+INLINE vec position_gradient(__global const float *g, __global const float *feedback, __global const float *h,
+                             __global const float *slope_h, vec fresh, int classes, float g_scale, float r,
+                             int rectify, vec *dz)
 {
     vec v[VECTORS], sum = (vec)0.0f;
     float mean, mean_product;
+    output_gradient(g, g_scale, feedback, classes, dz);
     EACH_VECTOR
     {
         v[i] = load(h + START(i));
-        dz[i] = SLOPED(i, g, g_scale, slope_h, rectify);
+        dz[i] = SLOPED(i, dz[i], slope_h, rectify);
     }
 #define GRADIENT(i) dz[i]
 #define NORMAL(i) v[i]
@@ -123,14 +125,15 @@ INLINE vec position_gradient(__global const float *g, __global const float *h, _
     return sum;
 }
 
-/* Sums of a part of the rows for GRADIENTS outputs: `partial` [part][output][tap][channel]; `bias_partial`
+/* g and feedback as in batch_norm_backward. Sums of a part of the rows for GRADIENTS outputs: `partial` [part][output][tap][channel]; `bias_partial`
  * [output][row] gets the sums of dz. Taps come in groups of three, the last one repeated where it is not full;
  * `sums` takes [channel][group][GRADIENTS][3] vectors. */
-KERNEL void shallow_gradient(__global const float *restrict g, __global const float *h,
+KERNEL void shallow_gradient(__global const float *restrict g, __global const float *restrict feedback,
+                             __global const float *h,
                              __global const float *slope_h, __global const float *restrict inverse,
                              __global const float *restrict x, __global float *restrict partial,
                              __global float *restrict bias_partial, __global const int *restrict taps,
-                             float g_scale, float scale, int rectify, int channels, int taps_count, int outs,
+                             int classes, float g_scale, float scale, int rectify, int channels, int taps_count, int outs,
                              int rows, int columns, int g_plane, int g_row, int g_column, int h_plane,
                              int h_row, int x_base, int x_plane, int x_row, int x_column,
                              __local float *restrict sums)
@@ -150,9 +153,11 @@ KERNEL void shallow_gradient(__global const float *restrict g, __global const fl
             {
                 const size_t output = min(first + r, outs - 1);
                 const size_t hi = output * h_plane + row * h_row + column * LANES;
+                const size_t position = (output * rows + row) * columns + column;
                 bias[r] += position_gradient(
-                    g + output * g_plane + row * g_row + column * g_column, h + hi, slope_h + hi, fresh, g_scale,
-                    inverse[(output * rows + row) * columns + column] * scale, rectify, dz[r]);
+                    classes > 0 ? g : g + output * g_plane + row * g_row + column * g_column,
+                    feedback + position * classes, h + hi, slope_h + hi, fresh, classes, g_scale,
+                    inverse[position] * scale, rectify, dz[r]);
             }
             __global const float *xp = x + x_base + row * x_row + column * x_column;
             __local float *own = sums;

@@ -149,7 +149,7 @@ static void check_gradient(struct wa_fixture *fixture, struct wa_network *networ
     float *other = wa_fixture_random(fixture, wa_fixture_layout_count(out, batch));
     struct wa_gradient_source source = {
         wa_fixture_input(fixture, wa_fixture_pack(fixture, &g_layout, batch, g), g_layout.floats),
-        is_pooled};
+        is_pooled, NULL};
     cl_mem slope_h =
         has_own_slope
             ? f->h
