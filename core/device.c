@@ -103,6 +103,7 @@ static void read_info(cl_platform_id platform, cl_device_id id, struct wa_device
     READ(CL_DEVICE_MAX_COMPUTE_UNITS, info.compute_units);
     READ(CL_DEVICE_MAX_CLOCK_FREQUENCY, info.clock_mhz);
     READ(CL_DEVICE_NATIVE_VECTOR_WIDTH_FLOAT, info.native_vector_width);
+    READ(CL_DEVICE_GLOBAL_MEM_CACHE_SIZE, info.cache_bytes);
     READ(CL_DEVICE_GLOBAL_MEM_SIZE, info.global_bytes);
     READ(CL_DEVICE_MAX_MEM_ALLOC_SIZE, info.allocation_bytes);
     READ(CL_DEVICE_LOCAL_MEM_SIZE, info.local_bytes);

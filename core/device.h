@@ -29,7 +29,7 @@ struct wa_device_info {
     cl_uint compute_units;
     cl_uint clock_mhz;
     cl_uint native_vector_width; /* floats */
-    cl_ulong global_bytes, allocation_bytes, local_bytes;
+    cl_ulong global_bytes, allocation_bytes, local_bytes, cache_bytes;
     size_t work_group_size;
     bool is_available;
 };

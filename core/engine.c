@@ -7,7 +7,12 @@
 
 #include "large_pages.h"
 
-enum { LOCAL_RESERVE_BYTES = 2048, MAX_GROUP_ITEMS = 256, MAX_WRITTEN_ZEROS = 1 << 20 };
+enum {
+    LOCAL_RESERVE_BYTES = 2048,
+    MAX_GROUP_ITEMS = 256,
+    MAX_WRITTEN_ZEROS = 1 << 20,
+    MIN_CACHE_BYTES = 16 << 20
+};
 
 static size_t power_of_two_below(size_t limit)
 {
@@ -48,6 +53,9 @@ void wa_engine_init(struct wa_engine *ret_engine, struct wa_device *device,
     if (engine.local_bytes > ((size_t)1 << 20)) {
         engine.local_bytes = (size_t)1 << 20; /* more would leave the cache anyway */
     }
+    /* some drivers name a core's own cache only */
+    cl_ulong cache = device->info.cache_bytes;
+    engine.cache_bytes = cache > MIN_CACHE_BYTES ? (size_t)cache : MIN_CACHE_BYTES;
     size_t items = device->info.work_group_size;
     engine.group_items = power_of_two_below(items < MAX_GROUP_ITEMS ? items : MAX_GROUP_ITEMS);
     *ret_engine = engine;

@@ -45,11 +45,14 @@ struct wa_engine {
     int registers;                  /* vectors that they hold at a time: 32 or 16 */
     int output_block;               /* output channels that the CPU kernels keep in registers */
     size_t local_bytes;             /* local memory that kernels may use */
+    size_t cache_bytes;             /* the device's largest cache, as far as it is known */
     size_t group_items;  /* work-items in a group of the GPU kernels at most: a power of two */
     uint64_t launches;   /* so far */
     struct wa_work work; /* what the launches to come belong to */
     uint64_t flop;       /* of the direct algorithms of all products so far */
     uint64_t traffic; /* bytes that operations had to move: operands read, results written once */
+    uint64_t
+        activation_traffic; /* those of normalization and activation, had they been passes of their own */
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
     /* While it is set, buffers are counted there, and neither they nor kernels are made: all of them
      * are NULL. */

@@ -336,6 +336,12 @@ static void note_pass(struct wa_operations *operations, const struct wa_model_la
     wa_engine_note_work(operations->engine, &work, 0, floats * sizeof(float));
 }
 
+/* Of normalization and activation, one way. */
+static void note_activation(struct wa_operations *operations, uint64_t floats)
+{
+    operations->engine->activation_traffic += floats * sizeof(float);
+}
+
 /* ---- Operations ----------------------------------------------------------------------------- */
 
 struct wa_matrix *wa_operations_matrix(struct wa_operations *operations)
@@ -502,8 +508,9 @@ wa_status wa_operations_activate(struct wa_operations *operations, uint32_t laye
     if (operations->engine->omits_activations) {
         return WA_OK;
     }
-    note_pass(operations, l, is_normalized ? "batch norm forward" : "activation forward",
-              values(operations, &l->output) * (keep_h ? 3 : 2));
+    uint64_t floats = values(operations, &l->output) * (keep_h ? 3 : 2);
+    note_pass(operations, l, is_normalized ? "batch norm forward" : "activation forward", floats);
+    note_activation(operations, floats);
     return operations->path->activate(operations, layer, weights, z, keep_h, a, a_layout, inverse,
                                       err);
 }
@@ -547,6 +554,7 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
                       values(operations, &l->output) * (slope_h == h ? 2 : 3);
     wa_engine_note_work(operations->engine, &work, source_flop(operations, l, source),
                         floats * sizeof(float));
+    note_activation(operations, floats);
     return operations->path->activate_backward(operations, layer, source, h, slope_h, inverse, dz,
                                                err);
 }
@@ -577,6 +585,7 @@ wa_status wa_operations_forward_activate(struct wa_operations *operations, uint3
     if (is_shallow(operations, layer)) {
         uint64_t output = values(operations, &operations->model->layers[layer].output);
         note_shallow(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output, 0);
+        note_activation(operations, (keep_h ? 3 : 2) * output);
         return operations->path->shallow_forward(operations, layer, arranged, x, z, keep_h, a,
                                                  a_layout, inverse, err);
     }
@@ -586,23 +595,30 @@ wa_status wa_operations_forward_activate(struct wa_operations *operations, uint3
                            : status;
 }
 
+bool wa_operations_remakes(const struct wa_operations *operations, uint32_t layer)
+{
+    return operations->path->remakes && operations->path->remakes(operations, layer);
+}
+
 wa_status wa_operations_activate_gradient(struct wa_operations *operations, uint32_t layer,
-                                          struct wa_gradient_source source, cl_mem h,
-                                          cl_mem slope_h, cl_mem inverse, cl_mem dz, cl_mem x,
+                                          struct wa_gradient_source source,
+                                          const struct wa_passed *passed, cl_mem dz, cl_mem x,
                                           cl_mem gradients, struct wa_error *err)
 {
     if (is_shallow(operations, layer)) {
         const struct wa_model_layer *l = &operations->model->layers[layer];
+        uint64_t whole = values(operations, &l->output);
+        uint64_t floats = source_floats(operations, l, source) + (passed->h ? whole : 0) +
+                          (passed->slope != passed->h ? whole : 0);
         note_shallow(operations, layer,
-                     source.feedback ? "direct feedback, gradient" : "batch norm, gradient",
-                     source_floats(operations, l, source) +
-                         values(operations, &l->output) * (slope_h == h ? 1 : 2),
+                     source.feedback ? "direct feedback, gradient" : "batch norm, gradient", floats,
                      source_flop(operations, l, source));
-        return operations->path->shallow_gradient(operations, layer, source, h, slope_h, inverse, x,
-                                                  gradients, err);
+        note_activation(operations, floats + whole);
+        return operations->path->shallow_gradient(operations, layer, source, passed, x, gradients,
+                                                  err);
     }
-    wa_status status =
-        wa_operations_activate_backward(operations, layer, source, h, slope_h, inverse, dz, err);
+    wa_status status = wa_operations_activate_backward(operations, layer, source, passed->h,
+                                                       passed->slope, passed->inverse, dz, err);
     return status == WA_OK ? wa_operations_weight_gradient(operations, layer, x, dz, gradients, err)
                            : status;
 }

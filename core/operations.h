@@ -72,7 +72,8 @@ WA_MUST_CHECK wa_status wa_operations_activate(struct wa_operations *operations,
                                                struct wa_error *err);
 
 /* Both, of a layer that is not dense: in one pass where the device's kernels can, and z is then written only
- * with keep_h, as h. Same bits. */
+ * with keep_h, as h. Same bits. z may be NULL where it is not written; h that
+ * wa_operations_remakes is about needs no keeping. */
 WA_MUST_CHECK wa_status wa_operations_forward_activate(struct wa_operations *operations,
                                                        uint32_t layer, cl_mem weights,
                                                        cl_mem arranged, cl_mem x, cl_mem z,
@@ -101,11 +102,26 @@ WA_MUST_CHECK wa_status wa_operations_activate_backward(struct wa_operations *op
                                                         cl_mem slope_h, cl_mem inverse, cl_mem dz,
                                                         struct wa_error *err);
 
+/* Whether wa_operations_activate_gradient can make h of a layer again from the layer's input, so that it need
+ * not be kept. `inverse` of such a layer takes twice as many floats. */
+bool wa_operations_remakes(const struct wa_operations *operations, uint32_t layer);
+
+/* What a layer's way forward left for its way back. */
+struct wa_passed {
+    cl_mem h;        /* NULL where it is made again, */
+    cl_mem arranged; /* by the weights of that way forward */
+    cl_mem inverse;
+    cl_mem
+        slope; /* ReLU' is 1 where this is positive: h itself (NULL with it), or of another net's way forward
+                   * the activity in slope_layout where h is NULL, else the h */
+    const struct wa_layout *slope_layout;
+};
+
 /* The same, and the weight gradient from it and the layer's input x, where nothing else needs dz: what that
  * holds afterwards is not said. */
 WA_MUST_CHECK wa_status wa_operations_activate_gradient(
-    struct wa_operations *operations, uint32_t layer, struct wa_gradient_source source, cl_mem h,
-    cl_mem slope_h, cl_mem inverse, cl_mem dz, cl_mem x, cl_mem gradients, struct wa_error *err);
+    struct wa_operations *operations, uint32_t layer, struct wa_gradient_source source,
+    const struct wa_passed *passed, cl_mem dz, cl_mem x, cl_mem gradients, struct wa_error *err);
 
 /* pooled [channel][lane] = mean over positions of the layer's output activity. */
 WA_MUST_CHECK wa_status wa_operations_pool(struct wa_operations *operations, uint32_t layer,

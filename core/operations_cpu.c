@@ -292,4 +292,5 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .is_shallow = is_shallow,
     .shallow_forward = wa_cpu_shallow_forward,
     .shallow_gradient = wa_cpu_shallow_gradient,
+    .remakes = wa_cpu_shallow_remakes,
 };

@@ -190,8 +190,9 @@ WA_MUST_CHECK wa_status wa_cpu_shallow_forward(struct wa_operations *operations,
                                                cl_mem a, const struct wa_layout *a_layout,
                                                cl_mem inverse, struct wa_error *err);
 WA_MUST_CHECK wa_status wa_cpu_shallow_gradient(struct wa_operations *operations, uint32_t layer,
-                                                struct wa_gradient_source source, cl_mem h,
-                                                cl_mem slope_h, cl_mem inverse, cl_mem x,
+                                                struct wa_gradient_source source,
+                                                const struct wa_passed *passed, cl_mem x,
                                                 cl_mem gradients, struct wa_error *err);
+bool wa_cpu_shallow_remakes(const struct wa_operations *operations, uint32_t layer);
 
 #endif

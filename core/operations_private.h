@@ -58,16 +58,18 @@ struct wa_operations_path {
     WA_MUST_CHECK wa_status (*arrange_more)(struct wa_operations *operations, bool is_backward,
                                             cl_mem arranged, struct wa_error *err);
     /* Layers that read so few values that product and activation go in one pass, forward and, where the
-     * error goes no further down, backward: dz is never written. All three or none. */
+     * error goes no further down, backward: dz is never written. All of these or none. */
     bool (*is_shallow)(const struct wa_operations *operations, uint32_t layer);
     WA_MUST_CHECK wa_status (*shallow_forward)(struct wa_operations *operations, uint32_t layer,
                                                cl_mem arranged, cl_mem x, cl_mem h, bool keep_h,
                                                cl_mem a, const struct wa_layout *a_layout,
                                                cl_mem inverse, struct wa_error *err);
     WA_MUST_CHECK wa_status (*shallow_gradient)(struct wa_operations *operations, uint32_t layer,
-                                                struct wa_gradient_source source, cl_mem h,
-                                                cl_mem slope_h, cl_mem inverse, cl_mem x,
+                                                struct wa_gradient_source source,
+                                                const struct wa_passed *passed, cl_mem x,
                                                 cl_mem gradients, struct wa_error *err);
+    /* Of those, layers whose h shallow_gradient can make again. */
+    bool (*remakes)(const struct wa_operations *operations, uint32_t layer);
     /* Whether the layer's way back computes what direct feedback brings as it goes. */
     bool (*joins_feedback)(const struct wa_operations *operations, uint32_t layer);
     /* The images of a batch have been loaded. */

@@ -339,10 +339,9 @@ wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weigh
                                          session->err);
         }
         const struct wa_layout *layout = wa_rule_host_activity_layout(session, l);
-        status =
-            wa_operations_forward_activate(session->operations, l, weights->memory,
-                                           weights->arranged[0], layer_input(session, tape, l), z,
-                                           tape->keeps_h, t->a, layout, t->inverse, session->err);
+        status = wa_operations_forward_activate(
+            session->operations, l, weights->memory, weights->arranged[0],
+            layer_input(session, tape, l), z, t->h != NULL, t->a, layout, t->inverse, session->err);
         if (status == WA_OK && t->pooled) {
             status =
                 wa_operations_pool(session->operations, l, t->a, layout, t->pooled, session->err);
@@ -448,10 +447,16 @@ static wa_status activate_gradient(struct wa_session *session, const wa_backward
                                    const struct wa_tape *slope_tape)
 {
     const struct tape_layer *t = &b->gradient_tape->layers[b->layer];
+    const struct tape_layer *slope = &slope_tape->layers[b->layer];
+    const struct wa_passed passed = {.h = t->h,
+                                     .arranged = b->gradient_tape->weights->arranged[0],
+                                     .inverse = t->inverse,
+                                     .slope = t->h || slope == t ? slope->h : slope->a,
+                                     .slope_layout =
+                                         wa_rule_host_activity_layout(session, b->layer)};
     return wa_operations_activate_gradient(
-        session->operations, b->layer, source_of(session, b), t->h, slope_tape->layers[b->layer].h,
-        t->inverse, session->dz[b->layer], layer_input(session, b->gradient_tape, b->layer),
-        session->gradients, session->err);
+        session->operations, b->layer, source_of(session, b), &passed, session->dz[b->layer],
+        layer_input(session, b->gradient_tape, b->layer), session->gradients, session->err);
 }
 
 static wa_status weight_gradient(struct wa_session *session, const wa_backward *b, cl_mem dz)

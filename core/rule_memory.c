@@ -46,6 +46,14 @@ const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *se
                                                  : &above->input;
 }
 
+/* Whether h of a layer is made again for its gradient, and so not kept. Not where the error goes further down
+ * from it, and not with a rule that has the device's buffers at hand: it may change weights in between. */
+static bool layer_is_remade(const struct wa_session *session, uint32_t l)
+{
+    return l == 0 && session->needs_dz[l] && !session->has_opencl_rule &&
+           wa_operations_remakes(session->operations, l);
+}
+
 static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
 {
     uint32_t top = session->model.layer_count - 1;
@@ -54,7 +62,7 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
     for (uint32_t l = 0; l <= top && status == WA_OK; l++) {
         const struct wa_model_layer *layer = &session->model.layers[l];
         struct tape_layer *t = &tape->layers[l];
-        if (keeps_h || l == top) {
+        if ((keeps_h && !layer_is_remade(session, l)) || l == top) {
             status = make(session, layer->output.floats, "layer outputs", &t->h);
         }
         if (l == top || status != WA_OK) {
@@ -65,7 +73,9 @@ static wa_status allocate_tape(struct wa_session *session, struct wa_tape *tape)
         if (status == WA_OK) {
             size_t positions = (size_t)layer->output.channels * (size_t)layer->output.rows *
                                (size_t)layer->output.columns;
-            status = make(session, positions, "batch norm statistics", &t->inverse);
+            bool has_means = wa_operations_remakes(session->operations, l);
+            status = make(session, has_means ? 2 * positions : positions, "batch norm statistics",
+                          &t->inverse);
         }
         if (status == WA_OK && session->model.layers[l + 1].shape.input == WA_INPUT_POOLED) {
             status = make(session, (size_t)layer->output.channels * (size_t)layer->output.lanes,
@@ -197,10 +207,14 @@ wa_status wa_rule_host_allocate_batch(struct wa_session *session)
     if (status == WA_OK && !evaluates) {
         status = allocate_dz(session);
     }
-    if (status == WA_OK && needs_scratch) {
-        status = make(session, most_floats(session, false), "layer outputs", &session->scratch);
-    }
-    return status;
+    return status == WA_OK && needs_scratch ? wa_rule_host_make_scratch(session) : status;
+}
+
+wa_status wa_rule_host_make_scratch(struct wa_session *session)
+{
+    return session->scratch
+               ? WA_OK
+               : make(session, most_floats(session, false), "layer outputs", &session->scratch);
 }
 
 static void release_weights(struct wa_engine *engine, struct wa_weights *weights)

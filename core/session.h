@@ -98,6 +98,10 @@ WA_MUST_CHECK wa_status wa_session_write(struct wa_session *session,
                                          const struct wa_session_tensor *tensor,
                                          const float *values, struct wa_error *err);
 
+/* Makes room for what steps write while wa_engine.omits_activations is set. */
+WA_MUST_CHECK wa_status wa_session_prepare_omission(struct wa_session *session,
+                                                    struct wa_error *err);
+
 /* A copy of all these tensors, one behind the other, for wa_session_put_back; the caller frees it. */
 WA_MUST_CHECK wa_status wa_session_keep(struct wa_session *session, float **ret_values,
                                         struct wa_error *err);

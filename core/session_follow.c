@@ -183,3 +183,17 @@ wa_status wa_session_measure_angles(struct wa_session *session,
     free(scratch);
     return status;
 }
+
+wa_status wa_session_prepare_omission(struct wa_session *session, struct wa_error *err)
+{
+    struct wa_session *all[] = {session, session->pair, session->observer};
+    wa_status status = WA_OK;
+    for (size_t i = 0; i < sizeof all / sizeof *all && status == WA_OK; i++) {
+        if (all[i] && !all[i]->model.is_sequence) {
+            wa_session_set_error(all[i], err);
+            status = wa_rule_host_make_scratch(all[i]);
+            wa_session_set_error(all[i], NULL);
+        }
+    }
+    return status;
+}

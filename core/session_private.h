@@ -104,6 +104,7 @@ struct wa_session {
     struct wa_delta *error_delta;
     bool *is_trained, *is_state_trained;
     bool *has_gradient, *has_state_gradient, *needs_dz; /* found by planning */
+    bool has_opencl_rule;         /* one that has asked for the device's buffers */
     bool joins_two_nets;          /* likewise: a gradient was of another tape than the transport */
     struct wa_sequence *sequence; /* NULL: a network of layers */
     const struct wa_weights **transports; /* by layer, found by planning; NULL: nothing goes down */
@@ -150,6 +151,8 @@ WA_MUST_CHECK wa_status wa_rule_host_allocate(struct wa_session *session);
 /* The part of that which changes with the size of a batch; _release_batch frees it. */
 WA_MUST_CHECK wa_status wa_rule_host_allocate_batch(struct wa_session *session);
 void wa_rule_host_release_batch(struct wa_session *session);
+/* Room for outputs of layers that no tape keeps; made once. */
+WA_MUST_CHECK wa_status wa_rule_host_make_scratch(struct wa_session *session);
 void wa_rule_host_finish(struct wa_session *session);
 /* The layout in which a layer's activity is kept: as the layer above reads it. Not of the top layer. */
 const struct wa_layout *wa_rule_host_activity_layout(const struct wa_session *session,

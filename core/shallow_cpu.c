@@ -8,6 +8,7 @@ enum {
     MANY_REGISTERS = 32,
     GRADIENT_VECTORS = 6, /* beside the dz of two outputs */
     TAPS_IN_GROUP = 3,
+    CACHE_SHARE = 4, /* of which a tensor is still there on the way back */
     ITEMS = 16 /* work-items that a gradient is cut into at least: of 4 to 128 the number whose
                               * order of sums a golden case with a ReLU at its edge agrees with */
 };
@@ -101,6 +102,21 @@ size_t wa_cpu_shallow_partial_floats(const struct wa_engine *engine,
     return layer->weight_count * (size_t)parts_of(engine, layer);
 }
 
+/* An h that leaves the cache before the way back costs more to write and read than to sum up again. */
+bool wa_cpu_shallow_remakes(const struct wa_operations *operations, uint32_t layer)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    return wa_cpu_shallow_fits(operations->engine, l) &&
+           l->output.floats * sizeof(float) > operations->engine->cache_bytes / CACHE_SHARE;
+}
+
+/* Where the means of positions start behind their inverses; 0: there are none. */
+static int mean_base(const struct wa_operations *operations, uint32_t layer)
+{
+    const struct wa_layout *out = &operations->model->layers[layer].output;
+    return wa_cpu_shallow_remakes(operations, layer) ? out->channels * out->rows * out->columns : 0;
+}
+
 /* Where the first output's first tap reads. */
 static int input_base(const struct wa_model_layer *layer)
 {
@@ -120,38 +136,45 @@ wa_status wa_cpu_shallow_forward(struct wa_operations *operations, uint32_t laye
     int stride = (int)l->shape.stride;
     struct wa_range range = {
         2, {(size_t)wa_divide_up(out->channels, engine->output_block), (size_t)out->rows}, {1, 1}};
-    return wa_engine_launch(engine, state->shallow_forward, &range, err, "mmmmmmiiiiffiiiiiiiiiiii",
-                            x, arranged, h, a, inverse, state->layers[layer].gradient.taps,
-                            (int)wa_operations_arranged_offset(operations, layer, false),
-                            (int)l->shape.in_channels, taps_of(l), out->channels, (double)l->scale,
-                            WA_BATCH_NORM_EPSILON, (int)(l->shape.activation == WA_ACTIVATION_RELU),
-                            (int)keep_h, out->columns, input_base(l), l->input.plane,
-                            stride * l->input.row, stride * l->input.lanes, out->plane, out->row,
-                            a_layout->base, a_layout->plane, a_layout->row);
+    return wa_engine_launch(
+        engine, state->shallow_forward, &range, err, "mmmmmmiiiiffiiiiiiiiiiiii", x, arranged,
+        h ? h : a, a, inverse, state->layers[layer].gradient.taps,
+        (int)wa_operations_arranged_offset(operations, layer, false), (int)l->shape.in_channels,
+        taps_of(l), out->channels, (double)l->scale, WA_BATCH_NORM_EPSILON,
+        (int)(l->shape.activation == WA_ACTIVATION_RELU), (int)keep_h, mean_base(operations, layer),
+        out->columns, input_base(l), l->input.plane, stride * l->input.row, stride * l->input.lanes,
+        out->plane, out->row, a_layout->base, a_layout->plane, a_layout->row);
 }
 
 wa_status wa_cpu_shallow_gradient(struct wa_operations *operations, uint32_t layer,
-                                  struct wa_gradient_source source, cl_mem h, cl_mem slope_h,
-                                  cl_mem inverse, cl_mem x, cl_mem gradients, struct wa_error *err)
+                                  struct wa_gradient_source source, const struct wa_passed *passed,
+                                  cl_mem x, cl_mem gradients, struct wa_error *err)
 {
     struct wa_engine *engine = operations->engine;
     const struct wa_path_state *state = operations->state;
     const struct wa_model_layer *l = &operations->model->layers[layer];
     const struct wa_layout *out = &l->output;
+    const struct wa_layout *slope = passed->h ? out : passed->slope_layout;
     const struct wa_strides g = wa_cpu_source_strides(out, source.is_pooled);
+    bool own_slope = passed->slope == passed->h;
     int stride = (int)l->shape.stride;
     int parts = parts_of(engine, l);
     struct wa_range range = {
         2, {(size_t)wa_divide_up(out->channels, gradients_of(engine, l)), (size_t)parts}, {1, 1}};
+    /* What is not there is not read: another buffer stands for it. */
     wa_status status = wa_engine_launch(
-        engine, state->shallow_gradient, &range, err, "mmmmmmmmmiffiiiiiiiiiiiiiiil", source.memory,
-        source.feedback ? source.feedback : source.memory, h, slope_h, inverse, x, state->partial,
-        state->bias_partial, state->layers[layer].gradient.taps,
+        engine, state->shallow_gradient, &range, err, "mmmmmmmmmmiffiiiiiiiiiiiiiiiiiiiiil",
+        source.memory, source.feedback ? source.feedback : source.memory, passed->h ? passed->h : x,
+        own_slope ? x : passed->slope, passed->inverse, x, passed->h ? x : passed->arranged,
+        state->partial, state->bias_partial, state->layers[layer].gradient.taps,
         source.feedback ? operations->model->classes : 0, (double)g.share, (double)l->scale,
-        (int)(l->shape.activation == WA_ACTIVATION_RELU), (int)l->shape.in_channels, taps_of(l),
-        out->channels, out->rows, out->columns, g.plane, g.row, g.column, out->plane, out->row,
-        input_base(l), l->input.plane, stride * l->input.row, stride * l->input.lanes,
-        local_bytes(engine, l));
+        (int)(l->shape.activation == WA_ACTIVATION_RELU), (int)own_slope,
+        passed->h ? 0 : mean_base(operations, layer),
+        (int)wa_operations_arranged_offset(operations, layer, false), (int)l->shape.in_channels,
+        taps_of(l), out->channels, out->rows, out->columns, g.plane, g.row, g.column, out->plane,
+        out->row, own_slope ? 0 : slope->base, own_slope ? 0 : slope->plane,
+        own_slope ? 0 : slope->row, input_base(l), l->input.plane, stride * l->input.row,
+        stride * l->input.lanes, local_bytes(engine, l));
     return status == WA_OK ? wa_cpu_gradient_add_parts(operations, l, parts, gradients, err)
                            : status;
 }

@@ -68,8 +68,7 @@ INLINE vec rectified(vec v)
     }
 
 /* A gradient where ReLU lets it through, all of it without. */
-#define SLOPED(i, gradient, slope_h, rectify)                                                               \
-    (rectify ? select(gradient, (vec)0.0f, load(slope_h + START(i)) <= (vec)0.0f) : (gradient))
+#define SLOPED(gradient, slope, rectify) (rectify ? select(gradient, (vec)0.0f, slope <= (vec)0.0f) : (gradient))
 
 /* The gradient at a position's output: g times g_scale; or with classes > 0 what `feedback`, the position's
  * weights, brings of the output error g [class][LANES]. */

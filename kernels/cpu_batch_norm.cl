@@ -85,12 +85,12 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
         EACH_VECTOR
         {
             v[i] = load(h + hi + START(i));
-            m[i] = SLOPED(i, m[i], (slope_h + hi), rectify);
+            m[i] = SLOPED(m[i], load(slope_h + hi + START(i)), rectify);
         }
 #define GRADIENT(i) m[i]
 #define NORMAL(i) v[i]
 #else
-#define GRADIENT(i) SLOPED(i, load(gp + START(i)) * g_scale, (slope_h + hi), rectify)
+#define GRADIENT(i) SLOPED(load(gp + START(i)) * g_scale, load(slope_h + hi + START(i)), rectify)
 #define NORMAL(i) load(h + hi + START(i))
 #endif
         const float r = inverse[position] * scale;

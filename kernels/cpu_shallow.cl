@@ -1,6 +1,7 @@
 /* A convolution that reads few values (a network's first layer), with batch norm and ReLU in one pass, on CPUs;
  * and its weight gradient together with the way back through them. Such a layer computes little and moves much:
- * here z and dz never leave the registers.
+ * here z and dz never leave the registers, and where the sums are shortest h does not either: the way back makes
+ * it again.
  *
  * Tensors and results are those of cpu_convolution.cl and cpu_batch_norm.cl, bit for bit on the way forward. x
  * starts at the place that the first tap of the first output reads; x_row and x_column are strides times its
@@ -24,9 +25,12 @@
 #define OUTPUTS 1
 #endif
 
+/* h of vector i of a position from its products z; `first` is that of the first lane. */
+#define NORMALIZED(i, z, first, mean, inverse, valid) KEPT(i, ((z[i] - first) - mean) * inverse, valid)
+
 /* h and a of one position from its products z. */
 INLINE void normalize(vec *z, vec fresh, vec valid, float scale, float epsilon, int rectify, int keep_h,
-                      __global float *h, __global float *a, __global float *ret_inverse)
+                      __global float *h, __global float *a, float *ret_mean, float *ret_inverse)
 {
     EACH_VECTOR { z[i] *= scale; }
 #define VALUE(i) z[i]
@@ -36,23 +40,25 @@ INLINE void normalize(vec *z, vec fresh, vec valid, float scale, float epsilon, 
 #undef VALUE
     EACH_VECTOR
     {
-        const vec value = KEPT(i, ((z[i] - first) - mean) * inverse, valid);
+        const vec value = NORMALIZED(i, z, first, mean, inverse, valid);
         if (keep_h) {
             store(value, h + START(i));
         }
         store(rectify ? rectified(value) : value, a + START(i));
     }
+    *ret_mean = mean;
     *ret_inverse = inverse;
 }
 
-/* A row of OUTS output channels. Weights are [output / OUTS][channel][tap][OUTS]. */
+/* A row of OUTS output channels. Weights are [output / OUTS][channel][tap][OUTS]. With mean_base > 0 the means
+ * of positions go behind the inverses, from there on: shallow_gradient can then do without h. */
 KERNEL void shallow_forward(__global const float *restrict x, __global const float *restrict weights,
                             __global float *restrict h, __global float *restrict a,
                             __global float *restrict inverse, __global const int *restrict taps,
                             int weight_base, int channels, int taps_count, int outs, float scale,
-                            float epsilon, int rectify, int keep_h, int columns, int x_base, int x_plane,
-                            int x_row, int x_column, int h_plane, int h_row, int a_base, int a_plane,
-                            int a_row)
+                            float epsilon, int rectify, int keep_h, int mean_base, int columns, int x_base,
+                            int x_plane, int x_row, int x_column, int h_plane, int h_row, int a_base,
+                            int a_plane, int a_row)
 {
     const int first = get_group_id(0) * OUTS, row = get_group_id(1), rows = get_num_groups(1);
     const vec fresh = fresh_lanes(), valid = valid_lanes();
@@ -81,10 +87,16 @@ KERNEL void shallow_forward(__global const float *restrict x, __global const flo
             {
                 const size_t output = first + o + r;
                 if (output < outs) {
+                    const size_t position = (output * rows + row) * columns + column;
+                    float mean, own_inverse;
                     normalize(z[r], fresh, valid, scale, epsilon, rectify, keep_h,
                               h + output * h_plane + row * h_row + column * LANES,
-                              a + output * a_plane + a_base + row * a_row + column * LANES,
-                              inverse + (output * rows + row) * columns + column);
+                              a + output * a_plane + a_base + row * a_row + column * LANES, &mean,
+                              &own_inverse);
+                    inverse[position] = own_inverse;
+                    if (mean_base > 0) {
+                        inverse[mean_base + position] = mean;
+                    }
                 }
             }
         }
@@ -99,48 +111,73 @@ KERNEL void shallow_forward(__global const float *restrict x, __global const flo
 #define GRADIENTS 1
 #endif
 
-/* dz of one position, each lane in one vector only; returns the sum of its vectors. */
-INLINE vec position_gradient(__global const float *g, __global const float *feedback, __global const float *h,
-                             __global const float *slope_h, vec fresh, int classes, float g_scale, float r,
-                             int rectify, vec *dz)
+/* h of one position as shallow_forward had it, for GRADIENTS outputs: x starts at the position's first tap,
+ * weights at the first output. */
+INLINE void remake(__global const float *restrict x, __global const float *restrict weights,
+                   __global const int *restrict taps, int channels, int taps_count, int x_plane, float scale,
+                   const float *mean, const float *inverse, vec valid, vec (*h)[VECTORS])
 {
-    vec v[VECTORS], sum = (vec)0.0f;
-    float mean, mean_product;
-    output_gradient(g, g_scale, feedback, classes, dz);
-    EACH_VECTOR
+    UNROLL for (int r = 0; r < GRADIENTS; r++)
     {
-        v[i] = load(h + START(i));
-        dz[i] = SLOPED(i, dz[i], slope_h, rectify);
+        EACH_VECTOR { h[r][i] = (vec)0.0f; }
     }
+    for (int c = 0; c < channels; c++) {
+        for (int t = 0; t < taps_count; t++) {
+            __global const float *from = x + (size_t)c * x_plane + taps[t];
+            EACH_VECTOR
+            {
+                const vec v = load(from + START(i));
+                UNROLL for (int r = 0; r < GRADIENTS; r++) { h[r][i] = fma((vec)weights[r], v, h[r][i]); }
+            }
+            weights += OUTS;
+        }
+    }
+    UNROLL for (int r = 0; r < GRADIENTS; r++)
+    {
+        EACH_VECTOR { h[r][i] *= scale; }
+        const float first = h[r][0][0];
+        EACH_VECTOR { h[r][i] = NORMALIZED(i, h[r], first, mean[r], inverse[r], valid); }
+    }
+}
+
+/* dz of one position, each lane in one vector only, from its gradient where ReLU lets it through; returns the
+ * sum of its vectors. */
+INLINE vec position_gradient(const vec *h, vec fresh, float r, vec *dz)
+{
+    vec sum = (vec)0.0f;
+    float mean, mean_product;
 #define GRADIENT(i) dz[i]
-#define NORMAL(i) v[i]
+#define NORMAL(i) h[i]
     MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
 #undef GRADIENT
 #undef NORMAL
     EACH_VECTOR
     {
-        dz[i] = COUNTED(i, (dz[i] - mean - v[i] * mean_product) * r, fresh);
+        dz[i] = COUNTED(i, (dz[i] - mean - h[i] * mean_product) * r, fresh);
         sum += dz[i];
     }
     return sum;
 }
 
-/* g and feedback as in batch_norm_backward. Sums of a part of the rows for GRADIENTS outputs: `partial` [part][output][tap][channel]; `bias_partial`
+/* g and feedback as in batch_norm_backward. With mean_base > 0 h is made again from x and `weights`. ReLU lets
+ * through where `slope`, which has strides of its own, is positive; with own_slope where h is. Sums of a part of
+ * the rows for GRADIENTS outputs: `partial` [part][output][tap][channel]; `bias_partial`
  * [output][row] gets the sums of dz. Taps come in groups of three, the last one repeated where it is not full;
  * `sums` takes [channel][group][GRADIENTS][3] vectors. */
 KERNEL void shallow_gradient(__global const float *restrict g, __global const float *restrict feedback,
-                             __global const float *h,
-                             __global const float *slope_h, __global const float *restrict inverse,
-                             __global const float *restrict x, __global float *restrict partial,
+                             __global const float *h, __global const float *slope,
+                             __global const float *restrict inverse, __global const float *restrict x,
+                             __global const float *restrict weights, __global float *restrict partial,
                              __global float *restrict bias_partial, __global const int *restrict taps,
-                             int classes, float g_scale, float scale, int rectify, int channels, int taps_count, int outs,
-                             int rows, int columns, int g_plane, int g_row, int g_column, int h_plane,
-                             int h_row, int x_base, int x_plane, int x_row, int x_column,
-                             __local float *restrict sums)
+                             int classes, float g_scale, float scale, int rectify, int own_slope,
+                             int mean_base, int weight_base, int channels, int taps_count, int outs, int rows,
+                             int columns, int g_plane, int g_row, int g_column, int h_plane, int h_row,
+                             int slope_base, int slope_plane, int slope_row, int x_base, int x_plane,
+                             int x_row, int x_column, __local float *restrict sums)
 {
     const int first = get_group_id(0) * GRADIENTS, part = get_group_id(1), parts = get_num_groups(1);
     const int groups = (taps_count + 2) / 3, row_end = rows * (part + 1) / parts;
-    const vec fresh = fresh_lanes();
+    const vec fresh = fresh_lanes(), valid = valid_lanes();
     for (int i = 0; i < channels * groups * GRADIENTS * 3; i++) {
         store_local((vec)0.0f, sums + i * WIDTH);
     }
@@ -149,17 +186,38 @@ KERNEL void shallow_gradient(__global const float *restrict g, __global const fl
         UNROLL for (int r = 0; r < GRADIENTS; r++) { bias[r] = (vec)0.0f; }
         for (int column = 0; column < columns; column++) {
             vec dz[GRADIENTS][VECTORS];
+            __global const float *xp = x + x_base + row * x_row + column * x_column;
+            size_t position[GRADIENTS];
+            vec v[GRADIENTS][VECTORS];
+            float own_mean[GRADIENTS], own_inverse[GRADIENTS];
+            UNROLL for (int r = 0; r < GRADIENTS; r++)
+            {
+                position[r] = ((size_t)min(first + r, outs - 1) * rows + row) * columns + column;
+                own_inverse[r] = inverse[position[r]];
+                own_mean[r] = inverse[mean_base + position[r]];
+            }
+            if (mean_base > 0) {
+                remake(xp, weights + weight_base + first / OUTS * channels * taps_count * OUTS + first % OUTS, taps,
+                       channels, taps_count, x_plane, scale, own_mean, own_inverse, valid, v);
+            }
             UNROLL for (int r = 0; r < GRADIENTS; r++)
             {
                 const size_t output = min(first + r, outs - 1);
-                const size_t hi = output * h_plane + row * h_row + column * LANES;
-                const size_t position = (output * rows + row) * columns + column;
-                bias[r] += position_gradient(
-                    classes > 0 ? g : g + output * g_plane + row * g_row + column * g_column,
-                    feedback + position * classes, h + hi, slope_h + hi, fresh, classes, g_scale,
-                    inverse[position] * scale, rectify, dz[r]);
+                if (mean_base == 0) {
+                    __global const float *from = h + output * h_plane + row * h_row + column * LANES;
+                    EACH_VECTOR { v[r][i] = load(from + START(i)); }
+                }
+                output_gradient(classes > 0 ? g : g + output * g_plane + row * g_row + column * g_column,
+                                g_scale, feedback + position[r] * classes, classes, dz[r]);
+                if (own_slope) {
+                    EACH_VECTOR { dz[r][i] = SLOPED(dz[r][i], v[r][i], rectify); }
+                } else {
+                    __global const float *from =
+                        slope + slope_base + output * slope_plane + row * slope_row + column * LANES;
+                    EACH_VECTOR { dz[r][i] = SLOPED(dz[r][i], load(from + START(i)), rectify); }
+                }
+                bias[r] += position_gradient(v[r], fresh, own_inverse[r] * scale, dz[r]);
             }
-            __global const float *xp = x + x_base + row * x_row + column * x_column;
             __local float *own = sums;
             for (int c = 0; c < channels; c++) {
                 for (int t = 0; t < groups * 3; t += 3) {

@@ -63,9 +63,10 @@ static const float *gradient(struct wa_fixture *fixture, const struct wa_network
         wa_fixture_allocate(fixture, network->model.layers[l].gradient.floats, sizeof(float)),
         network->model.layers[l].gradient.floats);
     cl_mem gradients = wa_fixture_output(fixture, count);
-    WA_FIXTURE_CHECK(fixture, wa_operations_activate_gradient(network->operations, l, source, o->h,
-                                                              o->slope_h, o->inverse, dz, o->x,
-                                                              gradients, &fixture->err));
+    const struct wa_passed passed = {.h = o->h, .inverse = o->inverse, .slope = o->slope_h};
+    WA_FIXTURE_CHECK(fixture,
+                     wa_operations_activate_gradient(network->operations, l, source, &passed, dz,
+                                                     o->x, gradients, &fixture->err));
     return wa_fixture_read(fixture, gradients, count);
 }
 

@@ -132,6 +132,31 @@ static void test_same_bits_twice(void **state)
     }
 }
 
+/* A cache that holds nothing: the first layer's h is made again on the way back, and takes no memory. */
+static void test_same_bits_whatever_the_cache(void **state)
+{
+    struct wa_fixture *fixture = *state;
+    struct wa_engine *engine = &fixture->engine;
+    size_t cache_bytes = engine->cache_bytes;
+    for (size_t r = 0; r < LENGTH(rules); r++) {
+        struct wa_session_shape shape = small_shape(rules[r], "{\"learning_rate\": 1.0}");
+        struct trace kept;
+        struct trace remade;
+        run_steps(fixture, &shape, 3, &kept);
+        uint64_t kept_bytes = engine->bytes;
+        engine->cache_bytes = 0;
+        run_steps(fixture, &shape, 3, &remade);
+        uint64_t remade_bytes = engine->bytes - kept_bytes;
+        engine->cache_bytes = cache_bytes;
+        assert_memory_equal(kept.after, remade.after, kept.test.parameter_count * sizeof(float));
+        assert_memory_equal(&kept.loss, &remade.loss, sizeof kept.loss);
+        bool keeps_h = strcmp(rules[r], "last-layer") != 0;
+        assert_true((remade_bytes < kept_bytes) == (engine->path == WA_PATH_CPU && keeps_h));
+        wa_session_close(&remade.test);
+        wa_session_close(&kept.test);
+    }
+}
+
 static void test_last_layer_keeps_hidden_weights(void **state)
 {
     struct wa_session_shape shape = small_shape("last-layer", "{\"learning_rate\": 1.0}");
@@ -445,6 +470,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WA_FIXTURE_TEST(test_align_rules_start_as_backprop),
         WA_FIXTURE_TEST(test_same_bits_twice),
+        WA_FIXTURE_TEST(test_same_bits_whatever_the_cache),
         WA_FIXTURE_TEST(test_last_layer_keeps_hidden_weights),
         WA_FIXTURE_TEST(test_backprop_is_the_gradient),
         WA_FIXTURE_TEST(test_loss_falls_with_every_rule),
