@@ -223,7 +223,7 @@ KERNEL void winograd(__global const float *restrict x, __global const float *res
 /* One dimension of the weight transform, G g. */
 #define TRANSFORM_WEIGHTS(g0, g1, g2, r0, r1, r2, r3, r4, r5)                                      \
     {                                                                                              \
-        outs_vec s = g0 + g2, p = (1.0f / 24) * g0 + (1.0f / 6) * g2;                              \
+        vec s = g0 + g2, p = (1.0f / 24) * g0 + (1.0f / 6) * g2;                              \
         r0 = 0.25f * g0;                                                                           \
         r1 = (-1.0f / 6) * (s + g1);                                                               \
         r2 = (-1.0f / 6) * (s - g1);                                                               \
@@ -232,20 +232,19 @@ KERNEL void winograd(__global const float *restrict x, __global const float *res
         r5 = g2;                                                                                   \
     }
 
-typedef float outs_vec __attribute__((ext_vector_type(OUTS), aligned(4)));
-
 /* u [36][output / OUTS][channel][OUTS] from the direct kernels' [output / OUTS][channel][tap][OUTS]; on
  * the way back the taps are turned by half. One work-item a block of outputs. */
 KERNEL void winograd_weights(__global const float *restrict arranged, __global float *restrict u,
                              int from_base, int u_base, int channels, int is_turned)
 {
     const int ob = get_group_id(0), u_blocks = get_num_groups(0);
-    for (int c = 0; c < channels; c++) {
+    for (int c = 0; c < channels; c += CHANNELS) {
         __global const float *w = arranged + from_base + ((size_t)ob * channels + c) * 9 * OUTS;
-        outs_vec g[9], t[18];
+        const int count = min(CHANNELS, channels - c);
+        vec g[9], t[18];
         UNROLL for (int k = 0; k < 9; k++)
         {
-            g[k] = *(__global const outs_vec *)(w + (is_turned ? 8 - k : k) * OUTS);
+            g[k] = load_weights(w + (is_turned ? 8 - k : k) * OUTS, (count - 1) * 9 * OUTS);
         }
         UNROLL for (int j = 0; j < 3; j++)
         {
@@ -254,13 +253,12 @@ KERNEL void winograd_weights(__global const float *restrict arranged, __global f
         }
         UNROLL for (int i = 0; i < 6; i++)
         {
-            outs_vec r[6];
+            vec r[6];
             TRANSFORM_WEIGHTS(t[i * 3], t[i * 3 + 1], t[i * 3 + 2], r[0], r[1], r[2], r[3], r[4], r[5])
             UNROLL for (int j = 0; j < 6; j++)
             {
-                *(__global outs_vec *)(u + u_base +
-                                       (((size_t)(i * 6 + j) * u_blocks + ob) * channels + c) * OUTS) =
-                    r[j];
+                store_weights(r[j], u + u_base + (((size_t)(i * 6 + j) * u_blocks + ob) * channels + c) * OUTS,
+                              count);
             }
         }
     }

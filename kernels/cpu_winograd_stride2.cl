@@ -182,9 +182,7 @@ KERNEL void winograd_stride2(__global const float *restrict x, __global const fl
     }
 }
 
-typedef float outs_vec __attribute__((ext_vector_type(OUTS), aligned(4)));
-
-INLINE void transform_weights(outs_vec w0, outs_vec w1, outs_vec w2, outs_vec *r)
+INLINE void transform_weights(vec w0, vec w1, vec w2, vec *r)
 {
     r[0] = w0;
     r[1] = w2;
@@ -194,12 +192,18 @@ INLINE void transform_weights(outs_vec w0, outs_vec w1, outs_vec w2, outs_vec *r
     r[5] = w1;
 }
 
+/* How many taps are in the phase of one, on the way back. */
+INLINE int backward_taps(int row, int column)
+{
+    return (2 - (row == 1)) * (2 - (column == 1));
+}
+
 /* Where the direct kernels have a tap of the way back: they sum the four phases up one after the other, so
  * the taps 0 2 6 8, then 1 7, then 3 5, then 4 of all blocks of outputs lie together. In units of OUTS. */
 INLINE size_t backward_tap(int row, int column, int ob, int blocks, int channels, int c)
 {
     const int is_odd_row = row == 1, is_odd_column = column == 1;
-    const int columns = 2 - is_odd_column, taps = (2 - is_odd_row) * columns;
+    const int columns = 2 - is_odd_column, taps = backward_taps(row, column);
     const int before = is_odd_row ? (is_odd_column ? 8 : 6) : (is_odd_column ? 4 : 0);
     return (size_t)before * blocks * channels + ((size_t)ob * channels + c) * taps +
            row / 2 * columns + column / 2;
@@ -212,29 +216,31 @@ KERNEL void winograd_stride2_weights(__global const float *restrict arranged,
                                      int channels, int is_turned)
 {
     const int ob = get_group_id(0), u_blocks = get_num_groups(0);
-    for (int c = 0; c < channels; c++) {
-        outs_vec t[U_SIDE][3];
+    for (int c = 0; c < channels; c += CHANNELS) {
+        const int count = min(CHANNELS, channels - c);
+        vec t[U_SIDE][3];
         UNROLL for (int j = 0; j < 3; j++)
         {
-            outs_vec g[3], r[U_SIDE];
+            vec g[3], r[U_SIDE];
             UNROLL for (int i = 0; i < 3; i++)
             {
                 const size_t tap = is_turned ? backward_tap(2 - i, 2 - j, ob, u_blocks, channels, c)
                                              : ((size_t)ob * channels + c) * 9 + i * 3 + j;
-                g[i] = *(__global const outs_vec *)(arranged + from_base + tap * OUTS);
+                const size_t next = is_turned ? backward_taps(2 - i, 2 - j) : 9;
+                g[i] = load_weights(arranged + from_base + tap * OUTS, (count - 1) * next * OUTS);
             }
             transform_weights(g[0], g[1], g[2], r);
             UNROLL for (int i = 0; i < U_SIDE; i++) { t[i][j] = r[i]; }
         }
         UNROLL for (int i = 0; i < U_SIDE; i++)
         {
-            outs_vec r[U_SIDE];
+            vec r[U_SIDE];
             transform_weights(t[i][0], t[i][1], t[i][2], r);
             UNROLL for (int j = 0; j < U_SIDE; j++)
             {
-                *(__global outs_vec *)(u + u_base +
-                                       (((size_t)(i * U_SIDE + j) * u_blocks + ob) * channels + c) *
-                                           OUTS) = r[j];
+                store_weights(
+                    r[j], u + u_base + (((size_t)(i * U_SIDE + j) * u_blocks + ob) * channels + c) * OUTS,
+                    count);
             }
         }
     }

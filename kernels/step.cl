@@ -138,6 +138,25 @@ struct form {
     int taps, first_tap;
 };
 
+/* Columns first .. end - 1 of a whole block of rows; inlined with `block` constant it is unrolled. */
+inline __attribute__((always_inline)) void arrange_whole(__global const float *restrict source,
+                                                         __global float *restrict target,
+                                                         __global const int *restrict taps,
+                                                         const struct form *form, int first, int end,
+                                                         int block)
+{
+    for (int column = first; column < end; column++) {
+        for (int t = 0; t < form->taps; t++) {
+            __global const float *from = source + (size_t)column * form->source_column +
+                                         taps[form->first_tap + t] * form->source_tap;
+            for (int i = 0; i < block; i++) {
+                target[i] = from[(size_t)i * form->source_row];
+            }
+            target += block;
+        }
+    }
+}
+
 __kernel void arrange_weights(__global const float *restrict weights,
                               __global float *restrict arranged,
                               __global const struct form *restrict forms,
@@ -160,14 +179,19 @@ __kernel void arrange_weights(__global const float *restrict weights,
     const int end = (int)((long)form.columns * (chunk + 1) / chunks);
     __global float *target =
         arranged + form.target + ((size_t)item * form.columns + first) * block * form.taps;
+    __global const float *source =
+        weights + form.source + (size_t)item * block * form.source_row;
+    const int rows = form.rows - item * block;
+    if (rows >= block && block == 8) {
+        arrange_whole(source, target, taps, &form, first, end, 8);
+        return;
+    }
     for (int column = first; column < end; column++) {
         for (int t = 0; t < form.taps; t++) {
-            __global const float *source = weights + form.source +
-                                           (size_t)column * form.source_column +
-                                           taps[form.first_tap + t] * form.source_tap;
+            __global const float *from = source + (size_t)column * form.source_column +
+                                         taps[form.first_tap + t] * form.source_tap;
             for (int i = 0; i < block; i++) {
-                int row = item * block + i;
-                *target++ = row < form.rows ? source[(size_t)row * form.source_row] : 0.0f;
+                *target++ = i < rows ? from[(size_t)i * form.source_row] : 0.0f;
             }
         }
     }

@@ -170,3 +170,35 @@ INLINE void finish_bias(__global const float *restrict bias_partial, __global fl
         gradients[o] = sum * scale;
     }
 }
+
+/* ---- Weights ----------------------------------------------------------------------------------- */
+
+/* Those of OUTS outputs and CHANNELS channels are one vector: stores then fill cache lines, which the points'
+ * planes, all in the same sets of L1, push out at once. */
+#define CHANNELS (WIDTH / OUTS)
+typedef float outs_vec __attribute__((ext_vector_type(OUTS), aligned(4)));
+
+/* From p and, of the second channel, p + next. */
+INLINE vec load_weights(__global const float *p, size_t next)
+{
+#if CHANNELS == 2
+    vec v;
+    v.lo = *(__global const outs_vec *)p;
+    v.hi = *(__global const outs_vec *)(p + next);
+    return v;
+#else
+    return load(p);
+#endif
+}
+
+/* Of `count` channels. */
+INLINE void store_weights(vec v, __global float *p, int count)
+{
+#if CHANNELS == 2
+    if (count < 2) {
+        *(__global outs_vec *)p = v.lo;
+        return;
+    }
+#endif
+    store(v, p);
+}
