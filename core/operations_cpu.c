@@ -201,6 +201,12 @@ static wa_status weight_gradient(struct wa_operations *operations, uint32_t laye
                : wa_cpu_weight_gradient(operations, layer, x, dz, gradients, err);
 }
 
+/* Whether a tensor leaves the cache before it is read. */
+static bool streams(const struct wa_engine *engine, const struct wa_layout *layout)
+{
+    return layout->floats * sizeof(float) > engine->cache_bytes / WA_CPU_CACHE_SHARE;
+}
+
 static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_mem weights,
                           cl_mem z, bool keep_h, cl_mem a, const struct wa_layout *a_layout,
                           cl_mem inverse, struct wa_error *err)
@@ -215,11 +221,12 @@ static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_m
     /* A dense layer's product has scaled already. */
     double scale = l->is_dense ? 1.0 : (double)l->scale;
     return wa_engine_launch(operations->engine, operations->state->batch_norm_forward, &range, err,
-                            "mmmmmmiiffiiiiiiiii", z, z, a, inverse, weights, map, map_base,
+                            "mmmmmmiiffiiiiiiiiii", z, z, a, inverse, weights, map, map_base,
                             (int)l->bias_offset, scale, WA_BATCH_NORM_EPSILON,
                             l->shape.normalization == WA_NORMALIZATION_BATCH,
-                            l->shape.activation == WA_ACTIVATION_RELU, (int)keep_h, out->columns,
-                            out->plane, out->row, a_layout->base, a_layout->plane, a_layout->row);
+                            l->shape.activation == WA_ACTIVATION_RELU, (int)keep_h,
+                            (int)streams(operations->engine, a_layout), out->columns, out->plane,
+                            out->row, a_layout->base, a_layout->plane, a_layout->row);
 }
 
 struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_pooled)
@@ -252,11 +259,12 @@ static wa_status activate_backward(struct wa_operations *operations, uint32_t la
     double scale = l->is_dense ? 1.0 : (double)l->scale;
     return wa_engine_launch(
         operations->engine, operations->state->batch_norm_backward, &range, err,
-        "mmmmmmmiffiiiiiiiiiii", source.memory, source.feedback ? source.feedback : source.memory,
+        "mmmmmmmiffiiiiiiiiiiii", source.memory, source.feedback ? source.feedback : source.memory,
         h, slope_h, inverse, dz, operations->state->bias_partial,
         source.feedback ? operations->model->classes : 0, g.share, scale,
         l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
-        out->columns, g.plane, g.row, g.column, out->plane, out->row, to->base, to->plane, to->row);
+        (int)streams(operations->engine, to), out->columns, g.plane, g.row, g.column, out->plane,
+        out->row, to->base, to->plane, to->row);
 }
 
 static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a,

@@ -6,6 +6,9 @@
 #include "tuning.h"
 
 enum { WA_CPU_BLOCK_VECTORS = 3 }; /* vectors of lanes in a block of the convolution */
+enum {
+    WA_CPU_CACHE_SHARE = 4
+}; /* a tensor that takes more of the cache is not there when it is read again */
 
 /* A direct convolution in one direction (kernels/cpu_convolution.cl). */
 struct wa_cpu_direction {

@@ -8,7 +8,6 @@ enum {
     MANY_REGISTERS = 32,
     GRADIENT_VECTORS = 6, /* beside the dz of two outputs */
     TAPS_IN_GROUP = 3,
-    CACHE_SHARE = 4, /* of which a tensor is still there on the way back */
     ITEMS = 16 /* work-items that a gradient is cut into at least: of 4 to 128 the number whose
                               * order of sums a golden case with a ReLU at its edge agrees with */
 };
@@ -107,7 +106,7 @@ bool wa_cpu_shallow_remakes(const struct wa_operations *operations, uint32_t lay
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     return wa_cpu_shallow_fits(operations->engine, l) &&
-           l->output.floats * sizeof(float) > operations->engine->cache_bytes / CACHE_SHARE;
+           l->output.floats * sizeof(float) > operations->engine->cache_bytes / WA_CPU_CACHE_SHARE;
 }
 
 /* Where the means of positions start behind their inverses; 0: there are none. */

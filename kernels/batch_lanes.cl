@@ -42,6 +42,10 @@ INLINE vec valid_lanes(void)
     return lane_mask(0, BATCH - START(WHOLE));
 }
 
+/* Vector i of a position, to the caches or past them; there without the lanes that the vector before has. */
+#define STORE(v, position, i) store(v, (position) + START(i));
+#define STREAM(v, position, i) stream(v, (position) + START(i), (i) * WIDTH - START(i));
+
 /* max(v, 0), but NaN stays NaN: fmax would hide it. */
 INLINE vec rectified(vec v)
 {

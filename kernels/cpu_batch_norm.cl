@@ -3,7 +3,8 @@
  * z and h are [channel][row][column][LANES] without border, a (the activity that other layers read)
  * has a border, whose zeros are never touched. Values of one position stay in registers between one
  * read and one write. The mean is taken relative to the first lane, so that a position that is
- * constant over the batch gives h == 0 exactly, whatever its bias.
+ * constant over the batch gives h == 0 exactly, whatever its bias. With `streams` what other kernels read next
+ * goes past the caches.
  */
 #include "batch_lanes.cl"
 
@@ -15,8 +16,8 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
                                __global float *restrict a, __global float *restrict inverse,
                                __global const float *restrict weights,
                                __global const uchar *map, int map_base, int bias_base, float scale,
-                               float epsilon, int normalize, int rectify, int keep_h, int columns,
-                               int z_plane, int z_row, int a_base, int a_plane, int a_row)
+                               float epsilon, int normalize, int rectify, int keep_h, int streams,
+                               int columns, int z_plane, int z_row, int a_base, int a_plane, int a_row)
 {
     const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
     /* Batch norm takes a constant away again: leaving it out keeps its rounding out of h. */
@@ -43,15 +44,22 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
         __global float *ap = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
         /* h may be z: the last vector overlaps the one before and is read before that is written. */
         const vec last = VALUE(VECTORS - 1);
-        EACH_VECTOR
-        {
-            const vec d = ((i < VECTORS - 1 ? VALUE(i) : last) - first) - mean;
-            const vec value = KEPT(i, d * r, valid);
-            if (keep_h) {
-                store(value, hp + START(i));
-            }
-            store(rectify ? rectified(value) : value, ap + START(i));
+#define NORMALIZE(STORE)                                                                                     \
+    EACH_VECTOR                                                                                              \
+    {                                                                                                        \
+        const vec d = ((i < VECTORS - 1 ? VALUE(i) : last) - first) - mean;                                  \
+        const vec value = KEPT(i, d * r, valid);                                                             \
+        if (keep_h) {                                                                                        \
+            store(value, hp + START(i));                                                                     \
+        }                                                                                                    \
+        STORE(rectify ? rectified(value) : value, ap, i)                                                     \
+    }
+        if (streams) {
+            NORMALIZE(STREAM)
+        } else {
+            NORMALIZE(STORE)
         }
+#undef NORMALIZE
 #undef INPUT
 #undef VALUE
         inverse[((size_t)c * rows + row) * columns + column] = r;
@@ -67,7 +75,7 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
                                 __global const float *h,
                                 __global const float *slope_h, __global const float *restrict inverse,
                                 __global float *restrict dz, __global float *restrict bias_partial,
-                                int classes, float g_scale, float scale, int normalize, int rectify, int columns,
+                                int classes, float g_scale, float scale, int normalize, int rectify, int streams, int columns,
                                 int g_plane, int g_row, int g_column, int h_plane, int h_row,
                                 int dz_base, int dz_plane, int dz_row)
 {
@@ -99,12 +107,19 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
             MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
         }
         __global float *dp = dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES;
-        EACH_VECTOR
-        {
-            vec value = KEPT(i, (GRADIENT(i) - mean - NORMAL(i) * mean_product) * r, valid);
-            bias_sum += COUNTED(i, value, fresh);
-            store(value, dp + START(i));
+#define NORMALIZE(STORE)                                                                                     \
+    EACH_VECTOR                                                                                              \
+    {                                                                                                        \
+        const vec value = KEPT(i, (GRADIENT(i) - mean - NORMAL(i) * mean_product) * r, valid);               \
+        bias_sum += COUNTED(i, value, fresh);                                                                \
+        STORE(value, dp, i)                                                                                  \
+    }
+        if (streams) {
+            NORMALIZE(STREAM)
+        } else {
+            NORMALIZE(STORE)
         }
+#undef NORMALIZE
 #undef GRADIENT
 #undef NORMAL
     }

@@ -80,6 +80,37 @@ INLINE void store_pieces(vec v, __global float *p, const int *offset)
 #endif
 }
 
+/* Stores past the caches, which the hardware does for whole lines: for tensors that would not stay in them, and
+ * would have to be read before they are written. Of v the pieces from lane `first` on; p is aligned to a piece.
+ * No fence: launches end with locks or atomics, which order these stores, too (on x86 any locked instruction
+ * does); one for each work-item took as long as this saves. */
+#if defined(__SPIR__) || !__has_builtin(__builtin_nontemporal_store)
+#define STREAM_PIECE(v, p) *(__global piece *)(p) = v;
+#else
+#define STREAM_PIECE(v, p) __builtin_nontemporal_store(v, (__global piece *)(p));
+#endif
+typedef float piece __attribute__((ext_vector_type(4)));
+
+INLINE void stream(vec v, __global float *p, int first)
+{
+#if WIDTH == 4
+    STREAM_PIECE(v, p)
+#else
+    if (first < 4) {
+        STREAM_PIECE(v.s0123, p)
+    }
+    if (first < 8) {
+        STREAM_PIECE(v.s4567, p + 4)
+    }
+#if WIDTH == 16
+    if (first < 12) {
+        STREAM_PIECE(v.s89ab, p + 8)
+    }
+    STREAM_PIECE(v.scdef, p + 12)
+#endif
+#endif
+}
+
 /* Sum of the lanes, always in the same order. */
 INLINE float sum_lanes(vec v)
 {

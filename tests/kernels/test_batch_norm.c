@@ -342,6 +342,20 @@ static void test_batches_and_vectors(void **state)
     }
 }
 
+/* No cache keeps anything: what other kernels read goes past it. */
+static void test_stores_past_the_caches(void **state)
+{
+    static const int widths[] = {16, 8, 4};
+    struct wa_fixture *fixture = *state;
+    fixture->engine.cache_bytes = 0;
+    for (size_t w = 0; w < LENGTH(widths); w++) {
+        wa_engine_use_vectors(&fixture->engine, widths[w]);
+        for (size_t i = 0; i < 4; i++) {
+            check_shape(fixture, &shapes[i]);
+        }
+    }
+}
+
 static void test_nan_comes_through(void **state)
 {
     struct wa_fixture *fixture = *state;
@@ -404,8 +418,11 @@ static void test_same_bits_twice(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WA_FIXTURE_TEST(test_odd_sizes),         WA_FIXTURE_TEST(test_batches_and_vectors),
-        WA_FIXTURE_TEST(test_nan_comes_through), WA_FIXTURE_TEST(test_infinity_is_not_hidden),
+        WA_FIXTURE_TEST(test_odd_sizes),
+        WA_FIXTURE_TEST(test_batches_and_vectors),
+        WA_FIXTURE_TEST(test_stores_past_the_caches),
+        WA_FIXTURE_TEST(test_nan_comes_through),
+        WA_FIXTURE_TEST(test_infinity_is_not_hidden),
         WA_FIXTURE_TEST(test_same_bits_twice),
     };
     return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);

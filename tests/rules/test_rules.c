@@ -132,7 +132,8 @@ static void test_same_bits_twice(void **state)
     }
 }
 
-/* A cache that holds nothing: the first layer's h is made again on the way back, and takes no memory. */
+/* A cache that holds nothing: the first layer's h is made again on the way back, and takes no memory; what batch
+ * norm writes goes past the cache. */
 static void test_same_bits_whatever_the_cache(void **state)
 {
     struct wa_fixture *fixture = *state;
