@@ -36,7 +36,7 @@ static enum wa_path choose_path(const char *path, const struct wa_device_info *i
 void wa_engine_use_vectors(struct wa_engine *engine, int width)
 {
     engine->vector_width = width;
-    engine->registers = width == 16 ? 32 : 16;
+    engine->registers = width == 16 ? WA_MANY_REGISTERS : WA_MANY_REGISTERS / 2;
     engine->output_block = engine->registers / 4; /* x 3 vectors of sums */
 }
 

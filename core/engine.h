@@ -35,6 +35,8 @@ struct wa_memory_plan {
     const char *largest;    /* its name */
 };
 
+enum { WA_MANY_REGISTERS = 32 };
+
 struct wa_engine {
     struct wa_device *device;
     struct wa_programs *programs;
@@ -42,10 +44,10 @@ struct wa_engine {
     enum wa_convolution_choice convolution; /* auto, unless changed before operations are made */
     const struct wa_tuning *tuning; /* which algorithms auto means by layer, or NULL: as expected */
     int vector_width;               /* of the CPU kernels: 16, 8 or 4 floats */
-    int registers;                  /* vectors that they hold at a time: 32 or 16 */
-    int output_block;               /* output channels that the CPU kernels keep in registers */
-    size_t local_bytes;             /* local memory that kernels may use */
-    size_t cache_bytes;             /* the device's largest cache, as far as it is known */
+    int registers;       /* vectors that a core holds: WA_MANY_REGISTERS, or half of them */
+    int output_block;    /* output channels that the CPU kernels keep in registers */
+    size_t local_bytes;  /* local memory that kernels may use */
+    size_t cache_bytes;  /* the device's largest cache, as far as it is known */
     size_t group_items;  /* work-items in a group of the GPU kernels at most: a power of two */
     uint64_t launches;   /* so far */
     struct wa_work work; /* what the launches to come belong to */

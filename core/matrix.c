@@ -9,7 +9,7 @@
 enum { GPU_SLICE = 16 };
 
 /* Of kernels/cpu_matrix.cl: what it calls so. */
-enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3, MANY_REGISTERS = 32 };
+enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3 };
 
 /* How much of the inner index goes through at a time, and how finely work is cut. */
 enum { PACKED_STRETCH = 256, PANEL_STRETCH = 128, GROUPS_PER_UNIT = 8, PANELS_PER_UNIT = 4 };
@@ -116,7 +116,7 @@ static struct cut cut_packed(const struct wa_engine *engine, int m)
 /* Each work-item packs its panel of b: few ranges of rows, so that it is packed seldom. */
 static struct cut cut_with_transpose(const struct wa_engine *engine, int m, int n)
 {
-    int vectors = engine->registers >= MANY_REGISTERS ? MOST_VECTORS : MOST_VECTORS_FEW;
+    int vectors = engine->registers >= WA_MANY_REGISTERS ? MOST_VECTORS : MOST_VECTORS_FEW;
     size_t row_bytes = (size_t)(vectors * engine->vector_width) * sizeof(float);
     size_t panels = blocks(n, vectors * engine->vector_width);
     size_t most = (size_t)engine->device->info.compute_units * PANELS_PER_UNIT;

@@ -6,10 +6,9 @@
 #include "cutting.h"
 
 enum {
-    MOST_ROWS_LONE = 28, /* x 1 vector: sums that fill 32 registers */
-    MOST_ROWS = 13,      /* x 2 vectors */
-    MOST_ROWS_FEW = 6,   /* x 2 vectors: 16 registers */
-    MANY_REGISTERS = 32,
+    MOST_ROWS_LONE = 28,   /* x 1 vector: sums that fill 32 registers */
+    MOST_ROWS = 13,        /* x 2 vectors */
+    MOST_ROWS_FEW = 6,     /* x 2 vectors: 16 registers */
     FEWEST_ROWS = 4,       /* below, sums would wait for themselves */
     ARRANGED_READS = 64,   /* units read that a work-item arranges for a panel */
     STRETCH_ITEMS = 200,   /* items of some steps, of the weight gradient: a panel stays in L1 */
@@ -24,7 +23,7 @@ enum {
  * 26 rows. Few items need the second vector to keep the units busy. */
 static void share_out(const struct wa_engine *engine, int batch, struct wa_sequence_cpu *cpu)
 {
-    int most_rows = engine->registers >= MANY_REGISTERS ? MOST_ROWS : MOST_ROWS_FEW;
+    int most_rows = engine->registers >= WA_MANY_REGISTERS ? MOST_ROWS : MOST_ROWS_FEW;
     int units = wa_clamp((int)engine->device->info.compute_units, 1, batch);
     int slice_items = wa_divide_up(batch, units);
     slice_items = slice_items < FEWEST_ROWS && batch >= FEWEST_ROWS ? FEWEST_ROWS : slice_items;

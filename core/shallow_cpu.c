@@ -5,11 +5,11 @@ enum {
     MOST_VALUES = 32, /* input channels times taps; with more, blocks of channels and outputs pay */
     KEPT_VECTORS = 28,     /* of kernels/cpu_shallow.cl */
     KEPT_VECTORS_FEW = 13, /* with 16 registers */
-    MANY_REGISTERS = 32,
-    GRADIENT_VECTORS = 6, /* beside the dz of two outputs */
+    GRADIENT_VECTORS = 6,  /* beside the dz of two outputs */
     TAPS_IN_GROUP = 3,
-    ITEMS = 16 /* work-items that a gradient is cut into at least: of 4 to 128 the number whose
-                              * order of sums a golden case with a ReLU at its edge agrees with */
+    /* work-items that a gradient is cut into at least: of 4 to 128 the number whose order of sums a golden case
+     * with a ReLU at its edge agrees with */
+    ITEMS = 16
 };
 
 static const struct wa_kernel_entry kernel_entries[] = {
@@ -20,7 +20,7 @@ enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 
 static int kept_vectors(const struct wa_engine *engine)
 {
-    return engine->registers >= MANY_REGISTERS ? KEPT_VECTORS : KEPT_VECTORS_FEW;
+    return engine->registers >= WA_MANY_REGISTERS ? KEPT_VECTORS : KEPT_VECTORS_FEW;
 }
 
 static int vectors_of(const struct wa_engine *engine, const struct wa_model_layer *layer)

@@ -159,6 +159,36 @@ INLINE vec position_gradient(const vec *h, vec fresh, float r, vec *dz)
     return sum;
 }
 
+/* Adds the products of one position's dz with what each tap reads to `sums`. */
+INLINE void add_products(__global const float *restrict x, __global const int *restrict taps, int channels,
+                         int groups, int x_plane, vec (*dz)[VECTORS], __local float *restrict sums)
+{
+    for (int c = 0; c < channels; c++) {
+        for (int t = 0; t < groups * 3; t += 3) {
+            __global const float *from = x + (size_t)c * x_plane;
+            const int tap0 = taps[t], tap1 = taps[t + 1], tap2 = taps[t + 2];
+            vec s[GRADIENTS][3];
+            UNROLL for (int r = 0; r < GRADIENTS * 3; r++) { s[r / 3][r % 3] = (vec)0.0f; }
+            EACH_VECTOR
+            {
+                const vec b0 = load(from + tap0 + START(i)), b1 = load(from + tap1 + START(i)),
+                          b2 = load(from + tap2 + START(i));
+                UNROLL for (int r = 0; r < GRADIENTS; r++)
+                {
+                    s[r][0] = fma(dz[r][i], b0, s[r][0]);
+                    s[r][1] = fma(dz[r][i], b1, s[r][1]);
+                    s[r][2] = fma(dz[r][i], b2, s[r][2]);
+                }
+            }
+            UNROLL for (int r = 0; r < GRADIENTS * 3; r++)
+            {
+                store_local(load_local(sums + r * WIDTH) + s[r / 3][r % 3], sums + r * WIDTH);
+            }
+            sums += GRADIENTS * 3 * WIDTH;
+        }
+    }
+}
+
 /* g and feedback as in batch_norm_backward. With mean_base > 0 h is made again from x and `weights`. ReLU lets
  * through where `slope`, which has strides of its own, is positive; with own_slope where h is. Sums of a part of
  * the rows for GRADIENTS outputs: `partial` [part][output][tap][channel]; `bias_partial`
@@ -218,31 +248,7 @@ KERNEL void shallow_gradient(__global const float *restrict g, __global const fl
                 }
                 bias[r] += position_gradient(v[r], fresh, own_inverse[r] * scale, dz[r]);
             }
-            __local float *own = sums;
-            for (int c = 0; c < channels; c++) {
-                for (int t = 0; t < groups * 3; t += 3) {
-                    __global const float *from = xp + (size_t)c * x_plane;
-                    const int tap0 = taps[t], tap1 = taps[t + 1], tap2 = taps[t + 2];
-                    vec s[GRADIENTS][3];
-                    UNROLL for (int r = 0; r < GRADIENTS * 3; r++) { s[r / 3][r % 3] = (vec)0.0f; }
-                    EACH_VECTOR
-                    {
-                        const vec b0 = load(from + tap0 + START(i)), b1 = load(from + tap1 + START(i)),
-                                  b2 = load(from + tap2 + START(i));
-                        UNROLL for (int r = 0; r < GRADIENTS; r++)
-                        {
-                            s[r][0] = fma(dz[r][i], b0, s[r][0]);
-                            s[r][1] = fma(dz[r][i], b1, s[r][1]);
-                            s[r][2] = fma(dz[r][i], b2, s[r][2]);
-                        }
-                    }
-                    UNROLL for (int r = 0; r < GRADIENTS * 3; r++)
-                    {
-                        store_local(load_local(own + r * WIDTH) + s[r / 3][r % 3], own + r * WIDTH);
-                    }
-                    own += GRADIENTS * 3 * WIDTH;
-                }
-            }
+            add_products(xp, taps, channels, groups, x_plane, dz, sums);
         }
         for (int r = 0; r < GRADIENTS && first + r < outs; r++) {
             bias_partial[(size_t)(first + r) * rows + row] = sum_lanes(bias[r]);
