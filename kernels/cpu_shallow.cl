@@ -25,6 +25,31 @@
 #define OUTPUTS 1
 #endif
 
+/* Products z of one position for NUMBER outputs: x starts at the position's first tap, weights [output / OUTS]
+ * [channel][tap][OUTS] at the first output. */
+#define DEFINE_PRODUCTS(NAME, NUMBER)                                                                        \
+    INLINE void NAME(__global const float *restrict x, __global const float *restrict weights,               \
+                     __global const int *restrict taps, int channels, int taps_count, int x_plane,           \
+                     vec (*z)[VECTORS])                                                                      \
+    {                                                                                                        \
+        UNROLL for (int r = 0; r < NUMBER; r++)                                                              \
+        {                                                                                                    \
+            EACH_VECTOR { z[r][i] = (vec)0.0f; }                                                             \
+        }                                                                                                    \
+        for (int c = 0; c < channels; c++) {                                                                 \
+            for (int t = 0; t < taps_count; t++) {                                                           \
+                __global const float *from = x + (size_t)c * x_plane + taps[t];                              \
+                EACH_VECTOR                                                                                  \
+                {                                                                                            \
+                    const vec v = load(from + START(i));                                                     \
+                    UNROLL for (int r = 0; r < NUMBER; r++) { z[r][i] = fma((vec)weights[r], v, z[r][i]); }  \
+                }                                                                                            \
+                weights += OUTS;                                                                             \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+DEFINE_PRODUCTS(forward_products, OUTPUTS)
+
 /* h of vector i of a position from its products z; `first` is that of the first lane. */
 #define NORMALIZED(i, z, first, mean, inverse, valid) KEPT(i, ((z[i] - first) - mean) * inverse, valid)
 
@@ -50,8 +75,8 @@ INLINE void normalize(vec *z, vec fresh, vec valid, float scale, float epsilon, 
     *ret_inverse = inverse;
 }
 
-/* A row of OUTS output channels. Weights are [output / OUTS][channel][tap][OUTS]. With mean_base > 0 the means
- * of positions go behind the inverses, from there on: shallow_gradient can then do without h. */
+/* A row of OUTS output channels. With mean_base > 0 the means of positions go behind the inverses, from there on:
+ * shallow_gradient can then do without h. */
 KERNEL void shallow_forward(__global const float *restrict x, __global const float *restrict weights,
                             __global float *restrict h, __global float *restrict a,
                             __global float *restrict inverse, __global const int *restrict taps,
@@ -66,23 +91,8 @@ KERNEL void shallow_forward(__global const float *restrict x, __global const flo
     for (int o = 0; o < OUTS && first + o < outs; o += OUTPUTS) {
         for (int column = 0; column < columns; column++) {
             __global const float *xp = x + x_base + row * x_row + column * x_column;
-            __global const float *w = weights + weight_base + block + o;
             vec z[OUTPUTS][VECTORS];
-            UNROLL for (int r = 0; r < OUTPUTS; r++)
-            {
-                EACH_VECTOR { z[r][i] = (vec)0.0f; }
-            }
-            for (int c = 0; c < channels; c++) {
-                for (int t = 0; t < taps_count; t++) {
-                    __global const float *from = xp + (size_t)c * x_plane + taps[t];
-                    EACH_VECTOR
-                    {
-                        const vec v = load(from + START(i));
-                        UNROLL for (int r = 0; r < OUTPUTS; r++) { z[r][i] = fma((vec)w[r], v, z[r][i]); }
-                    }
-                    w += OUTS;
-                }
-            }
+            forward_products(xp, weights + weight_base + block + o, taps, channels, taps_count, x_plane, z);
             UNROLL for (int r = 0; r < OUTPUTS; r++)
             {
                 const size_t output = first + o + r;
@@ -111,27 +121,14 @@ KERNEL void shallow_forward(__global const float *restrict x, __global const flo
 #define GRADIENTS 1
 #endif
 
-/* h of one position as shallow_forward had it, for GRADIENTS outputs: x starts at the position's first tap,
- * weights at the first output. */
+DEFINE_PRODUCTS(backward_products, GRADIENTS)
+
+/* h of one position as shallow_forward had it, for GRADIENTS outputs. */
 INLINE void remake(__global const float *restrict x, __global const float *restrict weights,
                    __global const int *restrict taps, int channels, int taps_count, int x_plane, float scale,
                    const float *mean, const float *inverse, vec valid, vec (*h)[VECTORS])
 {
-    UNROLL for (int r = 0; r < GRADIENTS; r++)
-    {
-        EACH_VECTOR { h[r][i] = (vec)0.0f; }
-    }
-    for (int c = 0; c < channels; c++) {
-        for (int t = 0; t < taps_count; t++) {
-            __global const float *from = x + (size_t)c * x_plane + taps[t];
-            EACH_VECTOR
-            {
-                const vec v = load(from + START(i));
-                UNROLL for (int r = 0; r < GRADIENTS; r++) { h[r][i] = fma((vec)weights[r], v, h[r][i]); }
-            }
-            weights += OUTS;
-        }
-    }
+    backward_products(x, weights, taps, channels, taps_count, x_plane, h);
     UNROLL for (int r = 0; r < GRADIENTS; r++)
     {
         EACH_VECTOR { h[r][i] *= scale; }
