@@ -12,7 +12,8 @@ static wa_status run(struct wa_engine *engine, cl_kernel kernel, const struct wa
                      cl_mem out, int rounds, double *ret_seconds, struct wa_error *err)
 {
     double start = wa_progress_now();
-    wa_status status = wa_engine_launch(engine, kernel, range, err, "miff", out, rounds, 0.999, 1e-3);
+    wa_status status =
+        wa_engine_launch(engine, kernel, range, err, "miff", out, rounds, 0.999, 1e-3);
     if (status == WA_OK) {
         status = wa_engine_finish(engine, err);
     }
@@ -60,6 +61,9 @@ wa_status wa_peak_measure(struct wa_engine *engine, double *ret_gflops, struct w
     }
     int rounds = 1000;
     double seconds = 0;
+    if (status == WA_OK) { /* some drivers compile at the first launch */
+        status = run(engine, kernel, &range, out, 1, &seconds, err);
+    }
     /* As many rounds as take some 50 ms. */
     for (int i = 0; i < 12 && status == WA_OK; i++) {
         status = run(engine, kernel, &range, out, rounds, &seconds, err);
