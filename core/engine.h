@@ -53,8 +53,8 @@ struct wa_engine {
     struct wa_work work; /* what the launches to come belong to */
     uint64_t flop;       /* of the direct algorithms of all products so far */
     uint64_t traffic; /* bytes that operations had to move: operands read, results written once */
-    uint64_t
-        activation_traffic; /* those of normalization and activation, had they been passes of their own */
+    /* those of normalization and activation, had they been passes of their own */
+    uint64_t activation_traffic;
     uint64_t bytes, peak_bytes; /* device memory held, and the most ever held */
     /* While it is set, buffers are counted there, and neither they nor kernels are made: all of them
      * are NULL. */

@@ -649,10 +649,10 @@ wa_status wa_operations_output_error(struct wa_operations *operations,
                             arguments->slot, group * 2 * sizeof(float));
 }
 
-bool wa_operations_joins_feedback(const struct wa_operations *operations, uint32_t layer)
+bool wa_operations_joins_feedback(const struct wa_operations *operations)
 {
     return operations->path->joins_feedback && !operations->engine->omits_activations &&
-           operations->path->joins_feedback(operations, layer);
+           operations->path->joins_feedback(operations);
 }
 
 wa_status wa_operations_feed_back(struct wa_operations *operations, uint32_t layer, cl_mem feedback,

@@ -91,8 +91,8 @@ struct wa_gradient_source {
     cl_mem feedback;
 };
 
-/* Whether a layer's way back takes direct feedback without it being multiplied out first. */
-bool wa_operations_joins_feedback(const struct wa_operations *operations, uint32_t layer);
+/* Whether the layers' way back takes direct feedback without it being multiplied out first. */
+bool wa_operations_joins_feedback(const struct wa_operations *operations);
 
 /* dz from the gradient at the layer's output: ReLU' where slope_h > 0, batch norm's way back with h
  * and inverse. */
@@ -111,9 +111,9 @@ struct wa_passed {
     cl_mem h;        /* NULL where it is made again, */
     cl_mem arranged; /* by the weights of that way forward */
     cl_mem inverse;
-    cl_mem
-        slope; /* ReLU' is 1 where this is positive: h itself (NULL with it), or of another net's way forward
-                   * the activity in slope_layout where h is NULL, else the h */
+    /* ReLU' is 1 where this is positive: h itself (NULL with it); or of another net's way forward its h, where h
+     * is NULL its activity, in slope_layout. */
+    cl_mem slope;
     const struct wa_layout *slope_layout;
 };
 

@@ -22,6 +22,8 @@ enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 /* Of a layer that joins direct feedback, and of kernels/batch_lanes.cl. */
 enum { MOST_CLASSES = 16, MOST_POSITION_VECTORS = 16 };
 
+enum { CACHE_SHARE = 4 }; /* the part of the cache that one tensor may take and stay in it */
+
 static const char wide_file[] = "cpu_weight_gradient_wide.cl";
 
 static struct wa_blocking blocking(const struct wa_engine *engine)
@@ -201,10 +203,9 @@ static wa_status weight_gradient(struct wa_operations *operations, uint32_t laye
                : wa_cpu_weight_gradient(operations, layer, x, dz, gradients, err);
 }
 
-/* Whether a tensor leaves the cache before it is read. */
-static bool streams(const struct wa_engine *engine, const struct wa_layout *layout)
+bool wa_cpu_leaves_cache(const struct wa_engine *engine, const struct wa_layout *layout)
 {
-    return layout->floats * sizeof(float) > engine->cache_bytes / WA_CPU_CACHE_SHARE;
+    return layout->floats * sizeof(float) > engine->cache_bytes / CACHE_SHARE;
 }
 
 static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_mem weights,
@@ -225,8 +226,8 @@ static wa_status activate(struct wa_operations *operations, uint32_t layer, cl_m
                             (int)l->bias_offset, scale, WA_BATCH_NORM_EPSILON,
                             l->shape.normalization == WA_NORMALIZATION_BATCH,
                             l->shape.activation == WA_ACTIVATION_RELU, (int)keep_h,
-                            (int)streams(operations->engine, a_layout), out->columns, out->plane,
-                            out->row, a_layout->base, a_layout->plane, a_layout->row);
+                            (int)wa_cpu_leaves_cache(operations->engine, a_layout), out->columns,
+                            out->plane, out->row, a_layout->base, a_layout->plane, a_layout->row);
 }
 
 struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_pooled)
@@ -238,10 +239,9 @@ struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_poo
 
 /* Few classes cost less to multiply again than a tensor of their products to write and read; a position's
  * lanes must fit the registers (kernels/batch_lanes.cl, IN_REGISTERS). */
-static bool joins_feedback(const struct wa_operations *operations, uint32_t layer)
+static bool joins_feedback(const struct wa_operations *operations)
 {
     const struct wa_model *model = operations->model;
-    (void)layer;
     return model->classes <= MOST_CLASSES &&
            wa_divide_up(model->lanes, operations->engine->vector_width) <= MOST_POSITION_VECTORS;
 }
@@ -263,8 +263,8 @@ static wa_status activate_backward(struct wa_operations *operations, uint32_t la
         h, slope_h, inverse, dz, operations->state->bias_partial,
         source.feedback ? operations->model->classes : 0, g.share, scale,
         l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
-        (int)streams(operations->engine, to), out->columns, g.plane, g.row, g.column, out->plane,
-        out->row, to->base, to->plane, to->row);
+        (int)wa_cpu_leaves_cache(operations->engine, to), out->columns, g.plane, g.row, g.column,
+        out->plane, out->row, to->base, to->plane, to->row);
 }
 
 static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a,

@@ -6,9 +6,6 @@
 #include "tuning.h"
 
 enum { WA_CPU_BLOCK_VECTORS = 3 }; /* vectors of lanes in a block of the convolution */
-enum {
-    WA_CPU_CACHE_SHARE = 4
-}; /* a tensor that takes more of the cache is not there when it is read again */
 
 /* A direct convolution in one direction (kernels/cpu_convolution.cl). */
 struct wa_cpu_direction {
@@ -81,6 +78,9 @@ struct wa_strides {
     double share;
 };
 struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_pooled);
+
+/* Whether a tensor is larger than what the cache still holds of it when it is read again. operations_cpu.c */
+bool wa_cpu_leaves_cache(const struct wa_engine *engine, const struct wa_layout *layout);
 
 /* convolution_cpu.c; gathered_taps: of the tuning, 0 for the default */
 WA_MUST_CHECK wa_status wa_cpu_direction_init(struct wa_operations *operations,

@@ -70,8 +70,8 @@ struct wa_operations_path {
                                                 cl_mem gradients, struct wa_error *err);
     /* Of those, layers whose h shallow_gradient can make again. */
     bool (*remakes)(const struct wa_operations *operations, uint32_t layer);
-    /* Whether the layer's way back computes what direct feedback brings as it goes. */
-    bool (*joins_feedback)(const struct wa_operations *operations, uint32_t layer);
+    /* Whether the layers' way back computes what direct feedback brings as it goes. */
+    bool (*joins_feedback)(const struct wa_operations *operations);
     /* The images of a batch have been loaded. */
     WA_MUST_CHECK wa_status (*note_images)(struct wa_operations *operations, cl_mem images,
                                            struct wa_error *err);

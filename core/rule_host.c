@@ -559,8 +559,7 @@ static wa_status feed_back(const wa_rule_host *host, const wa_feedback *feedback
         delta->needs_whole = delta->needs_whole || !feedback->is_pooled;
         return WA_OK;
     }
-    bool is_joined =
-        !feedback->is_pooled && wa_operations_joins_feedback(session->operations, layer);
+    bool is_joined = !feedback->is_pooled && wa_operations_joins_feedback(session->operations);
     delta->feedback = is_joined ? feedback : NULL;
     if (is_joined) {
         return WA_OK;

@@ -32,7 +32,7 @@ static void add_feedback(const struct wa_session *session, struct list *list)
 {
     for (const struct wa_feedback *f = session->feedbacks; f; f = f->next) {
         for (uint32_t l = 0; l + 1 < session->model.layer_count; l++) {
-            if (!f->is_pooled && wa_operations_joins_feedback(session->operations, l)) {
+            if (!f->is_pooled && wa_operations_joins_feedback(session->operations)) {
                 continue;
             }
             const struct wa_layout *out = &session->model.layers[l].output;

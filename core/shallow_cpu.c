@@ -106,7 +106,7 @@ bool wa_cpu_shallow_remakes(const struct wa_operations *operations, uint32_t lay
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     return wa_cpu_shallow_fits(operations->engine, l) &&
-           l->output.floats * sizeof(float) > operations->engine->cache_bytes / WA_CPU_CACHE_SHARE;
+           wa_cpu_leaves_cache(operations->engine, &l->output);
 }
 
 /* Where the means of positions start behind their inverses; 0: there are none. */

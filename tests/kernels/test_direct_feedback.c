@@ -106,7 +106,7 @@ static void test_same_bits_as_multiplied_out(void **state)
             wa_network_open(fixture, &shapes[i], &network);
             int joined = 0;
             for (uint32_t l = 0; l + 1 < network.model.layer_count; l++) {
-                if (wa_operations_joins_feedback(network.operations, l)) {
+                if (wa_operations_joins_feedback(network.operations)) {
                     check_layer(fixture, &network, l);
                     joined++;
                 }
@@ -126,7 +126,7 @@ static void test_many_classes_are_multiplied_out(void **state)
     const struct wa_network_shape shape = {20, 1, 3, 3, {{2, 1, 4}}, 17, false, false};
     struct wa_network network;
     wa_network_open(*state, &shape, &network);
-    assert_false(wa_operations_joins_feedback(network.operations, 0));
+    assert_false(wa_operations_joins_feedback(network.operations));
     wa_network_close(&network);
 }
 
@@ -137,7 +137,7 @@ static void test_without_activations(void **state)
     struct wa_network network;
     wa_network_open(fixture, &shapes[0], &network);
     fixture->engine.omits_activations = true;
-    assert_false(wa_operations_joins_feedback(network.operations, 0));
+    assert_false(wa_operations_joins_feedback(network.operations));
     fixture->engine.omits_activations = false;
     wa_network_close(&network);
 }
