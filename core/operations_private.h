@@ -95,7 +95,6 @@ struct wa_operations {
     struct wa_arrangement arrangements[2]; /* forward, backward */
     cl_kernel load_bytes, load_floats, output_error, sum_rows, arrange;
     size_t group_items; /* of the kernels of step.cl */
-    cl_mem byte_table;
 };
 
 /* A kernel of a struct, by its place in the struct. */
