@@ -400,8 +400,8 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     int chunk = is_gpu ? 1 : model->batch;
     int chunk_columns = is_gpu ? 1 : columns < MOST_COLUMNS ? columns : MOST_COLUMNS;
     /* of a row */
-    size_t chunks = (size_t)wa_divide_up(model->batch, chunk) *
-                    (size_t)wa_divide_up(columns, chunk_columns);
+    size_t chunks =
+        (size_t)wa_divide_up(model->batch, chunk) * (size_t)wa_divide_up(columns, chunk_columns);
     struct wa_range range = spread(operations, chunks * (size_t)channels * (size_t)rows);
     uint64_t pixels =
         (uint64_t)model->batch * (uint64_t)rows * (uint64_t)columns * (uint64_t)channels;
@@ -554,11 +554,11 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
 }
 
 /* What goes in one pass moves its input and its outputs once, and computes as the product does. */
-static void note_shallow(struct wa_operations *operations, uint32_t layer, const char *operation,
-                         uint64_t outputs, uint64_t more_flop)
+static void note_joined(struct wa_operations *operations, uint32_t layer, const char *operation,
+                        uint64_t outputs, uint64_t more_flop)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
-    const struct wa_work work = {l->name, operation, "direct"};
+    const struct wa_work work = {l->name, operation, l->is_dense ? "matrix product" : "direct"};
     uint64_t tensors = l->weight_count + values(operations, &l->input) + outputs;
     wa_engine_note_work(operations->engine, &work, product_flop(operations, l) + more_flop,
                         tensors * sizeof(float));
@@ -571,14 +571,30 @@ static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
            operations->path->is_shallow(operations, layer);
 }
 
+static bool joins_dense(const struct wa_operations *operations, uint32_t layer)
+{
+    return operations->path->joins_dense && !operations->engine->omits_activations &&
+           operations->path->joins_dense(operations, layer);
+}
+
 wa_status wa_operations_forward_activate(struct wa_operations *operations, uint32_t layer,
                                          cl_mem weights, cl_mem arranged, cl_mem x, cl_mem z,
                                          bool keep_h, cl_mem a, const struct wa_layout *a_layout,
                                          cl_mem inverse, struct wa_error *err)
 {
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    uint64_t output = values(operations, &l->output);
+    if (joins_dense(operations, layer)) {
+        bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+        note_joined(operations, layer,
+                    is_normalized ? "forward, batch norm" : "forward, activation",
+                    (keep_h ? 2 : 1) * output, 0);
+        note_activation(operations, (keep_h ? 3 : 2) * output);
+        return operations->path->dense_forward(operations, layer, weights, x, z, keep_h, a,
+                                               a_layout, inverse, err);
+    }
     if (is_shallow(operations, layer)) {
-        uint64_t output = values(operations, &operations->model->layers[layer].output);
-        note_shallow(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output, 0);
+        note_joined(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output, 0);
         note_activation(operations, (keep_h ? 3 : 2) * output);
         return operations->path->shallow_forward(operations, layer, arranged, x, z, keep_h, a,
                                                  a_layout, inverse, err);
@@ -604,9 +620,9 @@ wa_status wa_operations_activate_gradient(struct wa_operations *operations, uint
         uint64_t whole = values(operations, &l->output);
         uint64_t floats = source_floats(operations, l, source) + (passed->h ? whole : 0) +
                           (passed->slope != passed->h ? whole : 0);
-        note_shallow(operations, layer,
-                     source.feedback ? "direct feedback, gradient" : "batch norm, gradient", floats,
-                     source_flop(operations, l, source));
+        note_joined(operations, layer,
+                    source.feedback ? "direct feedback, gradient" : "batch norm, gradient", floats,
+                    source_flop(operations, l, source));
         note_activation(operations, floats + whole);
         return operations->path->shallow_gradient(operations, layer, source, passed, x, gradients,
                                                   err);
