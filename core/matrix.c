@@ -12,7 +12,13 @@ enum { GPU_SLICE = 16 };
 enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3 };
 
 /* How much of the inner index goes through at a time, and how finely work is cut. */
-enum { PACKED_STRETCH = 256, PANEL_STRETCH = 128, GROUPS_PER_UNIT = 8, PANELS_PER_UNIT = 4 };
+enum {
+    MOST_STRETCH = 1024,
+    STRETCH_BYTES = 512 * 1024, /* of b: half an L2 cache */
+    PACKED_STRETCH = 256,
+    PANEL_STRETCH = 128,
+    GROUPS_PER_UNIT = 8,
+};
 
 static size_t gpu_bytes(const struct wa_tile *tile, int slice)
 {
@@ -90,13 +96,6 @@ static size_t blocks(int count, int block)
     return (size_t)wa_divide_up(count, block);
 }
 
-/* How a product is cut for kernels/cpu_matrix.cl. */
-struct cut {
-    size_t groups[2]; /* of rows, of columns */
-    int k_block;
-    size_t local_bytes;
-};
-
 /* Work-items enough to share out evenly, each with as many rows as that leaves it. */
 static size_t row_groups(const struct wa_engine *engine, int m, int block)
 {
@@ -105,24 +104,32 @@ static size_t row_groups(const struct wa_engine *engine, int m, int block)
     return all < most ? all : most;
 }
 
-/* Rows of a are packed; all rows of b that a stretch of the inner index reads stay in L2. */
-static struct cut cut_packed(const struct wa_engine *engine, int m)
+/* All rows of b that a stretch of the inner index reads stay in L2. */
+struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, int n)
 {
-    return (struct cut){{row_groups(engine, m, PACKED_ROWS), 1},
-                        PACKED_STRETCH,
-                        (size_t)PACKED_STRETCH * PACKED_ROWS * sizeof(float)};
+    int stretch = STRETCH_BYTES / (int)sizeof(float) / n;
+    return (struct wa_matrix_cut){
+        {row_groups(engine, m, ROWS), 1}, wa_clamp(stretch, PACKED_STRETCH, MOST_STRETCH), 0};
+}
+
+/* Columns of a are packed, to stay in L1. */
+static struct wa_matrix_cut cut_columns(const struct wa_engine *engine, int m)
+{
+    return (struct wa_matrix_cut){{row_groups(engine, m, PACKED_ROWS), 1},
+                                  PACKED_STRETCH,
+                                  (size_t)PACKED_STRETCH * PACKED_ROWS * sizeof(float)};
 }
 
 /* Each work-item packs its panel of b: few ranges of rows, so that it is packed seldom. */
-static struct cut cut_with_transpose(const struct wa_engine *engine, int m, int n)
+static struct wa_matrix_cut cut_with_transpose(const struct wa_engine *engine, int m, int n)
 {
     int vectors = engine->registers >= WA_MANY_REGISTERS ? MOST_VECTORS : MOST_VECTORS_FEW;
     size_t row_bytes = (size_t)(vectors * engine->vector_width) * sizeof(float);
     size_t panels = blocks(n, vectors * engine->vector_width);
-    size_t most = (size_t)engine->device->info.compute_units * PANELS_PER_UNIT;
+    size_t most = (size_t)engine->device->info.compute_units * GROUPS_PER_UNIT;
     size_t rows = panels < most ? (most + panels - 1) / panels : 1;
     size_t all = blocks(m, ROWS);
-    struct cut cut = {{all < rows ? all : rows, panels}, PANEL_STRETCH, 0};
+    struct wa_matrix_cut cut = {{all < rows ? all : rows, panels}, PANEL_STRETCH, 0};
     while (cut.k_block > 1 && (size_t)cut.k_block * row_bytes > engine->local_bytes) {
         cut.k_block /= 2;
     }
@@ -134,13 +141,19 @@ static wa_status cpu_product(struct wa_matrix *matrix, int m, int n, int k, floa
                              const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
                              const struct wa_matrix_operand *c, struct wa_error *err)
 {
-    cl_kernel kernel = a->transposed ? matrix->product_of_transpose : matrix->product;
-    struct cut cut = cut_packed(matrix->engine, m);
+    struct wa_matrix_cut cut =
+        a->transposed ? cut_columns(matrix->engine, m) : wa_matrix_cut_rows(matrix->engine, m, n);
     struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
-    return wa_engine_launch(matrix->engine, kernel, &range, err, "mmmiiiiiiiiifil", a->memory,
-                            b->memory, c->memory, m, n, k, (int)a->offset, a->row, (int)b->offset,
-                            b->row, (int)c->offset, c->row, (double)alpha, cut.k_block,
-                            cut.local_bytes);
+    if (!a->transposed) {
+        return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiifi",
+                                a->memory, b->memory, c->memory, m, n, k, (int)a->offset, a->row,
+                                (int)b->offset, b->row, (int)c->offset, c->row, (double)alpha,
+                                cut.k_block);
+    }
+    return wa_engine_launch(matrix->engine, matrix->product_of_transpose, &range, err,
+                            "mmmiiiiiiiiifil", a->memory, b->memory, c->memory, m, n, k,
+                            (int)a->offset, a->row, (int)b->offset, b->row, (int)c->offset, c->row,
+                            (double)alpha, cut.k_block, cut.local_bytes);
 }
 
 /* `sums` may be NULL. */
@@ -150,7 +163,7 @@ static wa_status cpu_product_with_transpose(struct wa_matrix *matrix, int m, int
                                             const struct wa_matrix_operand *c,
                                             const struct wa_matrix_sums *sums, struct wa_error *err)
 {
-    struct cut cut = cut_with_transpose(matrix->engine, m, n);
+    struct wa_matrix_cut cut = cut_with_transpose(matrix->engine, m, n);
     struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
     return wa_engine_launch(matrix->engine, matrix->product_with_transpose, &range, err,
                             "mmmiiiiiiiiifilmi", a->memory, b->memory, c->memory, m, n, k,

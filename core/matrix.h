@@ -37,6 +37,13 @@ struct wa_matrix_operand {
     bool transposed; /* used as its transpose */
 };
 
+/* How a product is cut for kernels/cpu_matrix.cl and cpu_dense.cl. */
+struct wa_matrix_cut {
+    size_t groups[2]; /* of rows, of columns */
+    int k_block;
+    size_t local_bytes;
+};
+
 struct wa_matrix_sums {
     cl_mem memory;
     size_t offset;
@@ -60,6 +67,9 @@ WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n
                                           float alpha, struct wa_matrix_operand a,
                                           struct wa_matrix_operand b, struct wa_matrix_operand c,
                                           struct wa_error *err);
+
+/* The cut of an own product of the CPU path without transposes. */
+struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, int n);
 
 /* Whether a product of this shape can give the sums of a's rows beside c: own kernels of the CPU path with
  * b transposed. */

@@ -179,16 +179,6 @@ static wa_status make_arrangement(struct wa_operations *operations, bool is_back
 
 /* ---- Set-up --------------------------------------------------------------------------------- */
 
-static wa_status make_byte_table(struct wa_operations *operations, struct wa_error *err)
-{
-    float table[256];
-    for (int v = 0; v < 256; v++) {
-        table[v] = (float)v / 255.0f;
-    }
-    return wa_engine_buffer_from(operations->engine, table, sizeof table,
-                                 "the table of pixel values", &operations->byte_table, err);
-}
-
 /* Groups of step.cl's kernels: CPUs get one work-item with much to do, GPUs many with little. */
 static void choose_groups(struct wa_operations *operations)
 {
@@ -218,7 +208,7 @@ static wa_status make_shared(struct wa_operations *operations, struct wa_error *
     for (int direction = 0; direction < 2 && status == WA_OK; direction++) {
         status = make_arrangement(operations, direction == 1, err);
     }
-    return status == WA_OK ? make_byte_table(operations, err) : status;
+    return status;
 }
 
 wa_status wa_operations_create(struct wa_engine *engine, const struct wa_model *model,
@@ -255,7 +245,6 @@ void wa_operations_destroy(struct wa_operations *operations)
         wa_engine_release(engine, operations->arrangements[i].forms);
         wa_engine_release(engine, operations->arrangements[i].taps);
     }
-    wa_engine_release(engine, operations->byte_table);
     wa_matrix_finish(&operations->matrix);
     free(operations);
 }
@@ -356,6 +345,9 @@ size_t wa_operations_arranged_floats(const struct wa_operations *operations, boo
            (path->extra_floats ? path->extra_floats(operations, is_backward) : 0);
 }
 
+/* Of an image's row, or of all values of an item: what a work-item of a CPU loads. */
+enum { MOST_COLUMNS = 64 };
+
 /* A launch of so many work-items; on GPUs in whole groups, so that some have nothing to do. */
 static struct wa_range spread(const struct wa_operations *operations, size_t items)
 {
@@ -397,16 +389,19 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     const struct wa_model *model = operations->model;
     const struct wa_model_layer *first = &model->layers[0];
     struct wa_layout in = first->input;
-    if (first->shape.input == WA_INPUT_FLATTENED) {
-        in.base = 0; /* h, w, c order: what the items have already; channels one by one */
+    bool is_flattened = first->shape.input == WA_INPUT_FLATTENED;
+    if (is_flattened) { /* h, w, c order: what the items have already; one row of all values */
+        in.base = 0;
     }
-    int rows = first->shape.input == WA_INPUT_FLATTENED ? 1 : model->rows;
-    int columns = first->shape.input == WA_INPUT_FLATTENED ? 1 : model->columns;
-    int channels = in.channels;
+    int rows = is_flattened ? 1 : model->rows;
+    int columns = is_flattened ? in.channels : model->columns;
+    int channels = is_flattened ? 1 : in.channels;
     bool is_gpu = operations->engine->path == WA_PATH_GPU;
     int chunk = is_gpu ? 1 : model->batch;
-    int chunk_columns = is_gpu ? 1 : columns;
-    size_t chunks = is_gpu ? (size_t)model->batch * (size_t)columns : 1; /* of a row */
+    int chunk_columns = is_gpu ? 1 : columns < MOST_COLUMNS ? columns : MOST_COLUMNS;
+    /* of a row */
+    size_t chunks =
+        (size_t)wa_divide_up(model->batch, chunk) * (size_t)wa_divide_up(columns, chunk_columns);
     struct wa_range range = spread(operations, chunks * (size_t)channels * (size_t)rows);
     uint64_t pixels =
         (uint64_t)model->batch * (uint64_t)rows * (uint64_t)columns * (uint64_t)channels;
@@ -415,9 +410,8 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     wa_status status = WA_OK;
     if (element == WA_ELEMENT_U8) {
         status = wa_engine_launch(operations->engine, operations->load_bytes, &range, err,
-                                  "mmmiiiiiiiiii", items, operations->byte_table, x, model->batch,
-                                  rows, columns, channels, model->lanes, in.base, in.plane, in.row,
-                                  chunk, chunk_columns);
+                                  "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
+                                  model->lanes, in.base, in.plane, in.row, chunk, chunk_columns);
     } else {
         status = wa_engine_launch(operations->engine, operations->load_floats, &range, err,
                                   "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
@@ -560,11 +554,11 @@ wa_status wa_operations_activate_backward(struct wa_operations *operations, uint
 }
 
 /* What goes in one pass moves its input and its outputs once, and computes as the product does. */
-static void note_shallow(struct wa_operations *operations, uint32_t layer, const char *operation,
-                         uint64_t outputs, uint64_t more_flop)
+static void note_joined(struct wa_operations *operations, uint32_t layer, const char *operation,
+                        uint64_t outputs, uint64_t more_flop)
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
-    const struct wa_work work = {l->name, operation, "direct"};
+    const struct wa_work work = {l->name, operation, l->is_dense ? "matrix product" : "direct"};
     uint64_t tensors = l->weight_count + values(operations, &l->input) + outputs;
     wa_engine_note_work(operations->engine, &work, product_flop(operations, l) + more_flop,
                         tensors * sizeof(float));
@@ -577,14 +571,30 @@ static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
            operations->path->is_shallow(operations, layer);
 }
 
+static bool joins_dense(const struct wa_operations *operations, uint32_t layer)
+{
+    return operations->path->joins_dense && !operations->engine->omits_activations &&
+           operations->path->joins_dense(operations, layer);
+}
+
 wa_status wa_operations_forward_activate(struct wa_operations *operations, uint32_t layer,
                                          cl_mem weights, cl_mem arranged, cl_mem x, cl_mem z,
                                          bool keep_h, cl_mem a, const struct wa_layout *a_layout,
                                          cl_mem inverse, struct wa_error *err)
 {
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    uint64_t output = values(operations, &l->output);
+    if (joins_dense(operations, layer)) {
+        bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+        note_joined(operations, layer,
+                    is_normalized ? "forward, batch norm" : "forward, activation",
+                    (keep_h ? 2 : 1) * output, 0);
+        note_activation(operations, (keep_h ? 3 : 2) * output);
+        return operations->path->dense_forward(operations, layer, weights, x, z, keep_h, a,
+                                               a_layout, inverse, err);
+    }
     if (is_shallow(operations, layer)) {
-        uint64_t output = values(operations, &operations->model->layers[layer].output);
-        note_shallow(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output, 0);
+        note_joined(operations, layer, "forward, batch norm", (keep_h ? 2 : 1) * output, 0);
         note_activation(operations, (keep_h ? 3 : 2) * output);
         return operations->path->shallow_forward(operations, layer, arranged, x, z, keep_h, a,
                                                  a_layout, inverse, err);
@@ -610,9 +620,9 @@ wa_status wa_operations_activate_gradient(struct wa_operations *operations, uint
         uint64_t whole = values(operations, &l->output);
         uint64_t floats = source_floats(operations, l, source) + (passed->h ? whole : 0) +
                           (passed->slope != passed->h ? whole : 0);
-        note_shallow(operations, layer,
-                     source.feedback ? "direct feedback, gradient" : "batch norm, gradient", floats,
-                     source_flop(operations, l, source));
+        note_joined(operations, layer,
+                    source.feedback ? "direct feedback, gradient" : "batch norm, gradient", floats,
+                    source_flop(operations, l, source));
         note_activation(operations, floats + whole);
         return operations->path->shallow_gradient(operations, layer, source, passed, x, gradients,
                                                   err);

@@ -71,8 +71,8 @@ WA_MUST_CHECK wa_status wa_operations_activate(struct wa_operations *operations,
                                                const struct wa_layout *a_layout, cl_mem inverse,
                                                struct wa_error *err);
 
-/* Both, of a layer that is not dense: in one pass where the device's kernels can, and z is then written only
- * with keep_h, as h. Same bits. z may be NULL where it is not written; h that
+/* Both: in one pass where the device's kernels can, and h is then written only with keep_h. Same bits. z may be
+ * NULL where it is not written; h that
  * wa_operations_remakes is about needs no keeping. */
 WA_MUST_CHECK wa_status wa_operations_forward_activate(struct wa_operations *operations,
                                                        uint32_t layer, cl_mem weights,

@@ -49,6 +49,7 @@ static void list_programs(const struct wa_engine *engine, const struct wa_model 
     wa_operations_batch_options(model->batch, options);
     wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, options, list);
     wa_cpu_shallow_programs(engine, model, options, list);
+    wa_cpu_dense_programs(engine, model, options, list);
     wa_cpu_winograd_programs(engine, model, list);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         if (uses_kind(engine, model, kind)) {
@@ -143,6 +144,9 @@ static wa_status create(struct wa_operations *operations, struct wa_error *err)
         status = wa_cpu_shallow_init(operations, options, err);
     }
     if (status == WA_OK) {
+        status = wa_cpu_dense_init(operations, options, err);
+    }
+    if (status == WA_OK) {
         status = make_wide_kernels(operations, err);
     }
     if (status == WA_OK) {
@@ -160,6 +164,7 @@ static void destroy(struct wa_operations *operations)
     }
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
     wa_cpu_shallow_finish(operations);
+    wa_cpu_dense_finish(operations);
     wa_cpu_winograd_finish(operations);
     for (int kind = 0; kind < WA_CPU_OUT_VECTOR_KINDS; kind++) {
         wa_cpu_release_kernel(state->wide_gradient[kind]);
@@ -301,4 +306,6 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .shallow_forward = wa_cpu_shallow_forward,
     .shallow_gradient = wa_cpu_shallow_gradient,
     .remakes = wa_cpu_shallow_remakes,
+    .joins_dense = wa_cpu_dense_fits,
+    .dense_forward = wa_cpu_dense_forward,
 };

@@ -57,6 +57,7 @@ struct wa_path_state {
     cl_kernel convolution, weight_gradient, weight_gradient_finish;
     cl_kernel batch_norm_forward, batch_norm_backward, pool;
     cl_kernel shallow_forward, shallow_gradient; /* where some layer reads few values */
+    cl_kernel dense_forward;                     /* where the first layer is dense */
     /* by the logarithm of out_vectors; only those that some layer uses */
     cl_kernel wide_gradient[WA_CPU_OUT_VECTOR_KINDS], wide_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem partial, bias_partial;
@@ -81,6 +82,18 @@ struct wa_strides wa_cpu_source_strides(const struct wa_layout *out, bool is_poo
 
 /* Whether a tensor is larger than what the cache still holds of it when it is read again. operations_cpu.c */
 bool wa_cpu_leaves_cache(const struct wa_engine *engine, const struct wa_layout *layout);
+
+/* dense_cpu.c: hidden dense layers of a network that has no others. */
+void wa_cpu_dense_programs(const struct wa_engine *engine, const struct wa_model *model,
+                           const char *batch_options, struct wa_program_list *list);
+WA_MUST_CHECK wa_status wa_cpu_dense_init(struct wa_operations *operations,
+                                          const char *batch_options, struct wa_error *err);
+void wa_cpu_dense_finish(struct wa_operations *operations);
+bool wa_cpu_dense_fits(const struct wa_operations *operations, uint32_t layer);
+WA_MUST_CHECK wa_status wa_cpu_dense_forward(struct wa_operations *operations, uint32_t layer,
+                                             cl_mem weights, cl_mem x, cl_mem z, bool keep_h,
+                                             cl_mem a, const struct wa_layout *a_layout,
+                                             cl_mem inverse, struct wa_error *err);
 
 /* convolution_cpu.c; gathered_taps: of the tuning, 0 for the default */
 WA_MUST_CHECK wa_status wa_cpu_direction_init(struct wa_operations *operations,

@@ -70,6 +70,12 @@ struct wa_operations_path {
                                                 cl_mem gradients, struct wa_error *err);
     /* Of those, layers whose h shallow_gradient can make again. */
     bool (*remakes)(const struct wa_operations *operations, uint32_t layer);
+    /* Dense layers whose product and activation go in one launch forward: h takes z's place. Both or none. */
+    bool (*joins_dense)(const struct wa_operations *operations, uint32_t layer);
+    WA_MUST_CHECK wa_status (*dense_forward)(struct wa_operations *operations, uint32_t layer,
+                                             cl_mem weights, cl_mem x, cl_mem z, bool keep_h,
+                                             cl_mem a, const struct wa_layout *a_layout,
+                                             cl_mem inverse, struct wa_error *err);
     /* Whether the layers' way back computes what direct feedback brings as it goes. */
     bool (*joins_feedback)(const struct wa_operations *operations);
     /* The images of a batch have been loaded. */
@@ -95,7 +101,6 @@ struct wa_operations {
     struct wa_arrangement arrangements[2]; /* forward, backward */
     cl_kernel load_bytes, load_floats, output_error, sum_rows, arrange;
     size_t group_items; /* of the kernels of step.cl */
-    cl_mem byte_table;
 };
 
 /* A kernel of a struct, by its place in the struct. */

@@ -1,6 +1,6 @@
-/* The lanes of a position, and batch norm over them: shared by cpu_batch_norm.cl and cpu_shallow.cl, behind
- * vector.cl. Built for one batch size: BATCH items in LANES floats a position (LANES >= BATCH, a multiple of
- * four, at least WIDTH); lanes past the batch are kept zero.
+/* The lanes of a position, and batch norm over them: shared by cpu_batch_norm.cl, cpu_dense.cl and
+ * cpu_shallow.cl, behind vector.cl. Built for one batch size: BATCH items in LANES floats a position (LANES >=
+ * BATCH, a multiple of four, at least WIDTH); lanes past the batch are kept zero.
  */
 #ifndef BATCH
 #define BATCH 100
@@ -103,3 +103,46 @@ INLINE void output_gradient(__global const float *restrict g, float g_scale,
         ret_mean = sum_lanes(sum) * INVERSE_BATCH;                                                          \
         ret_mean_product = sum_lanes(products) * INVERSE_BATCH;                                             \
     }
+
+/* h = (v - mean) / sqrt(var + epsilon) of v = scale keep z + b, or with `normalize` 0 v itself, and a = max(h, 0) or
+ * h. With `streams` a goes past the caches; with keep_h 0 h is not written. h may be z. Returns 1 / sqrt(..). */
+INLINE float activate_position(__global const float *z, __global float *h, __global float *restrict a,
+                               float keep, float scale, float b, float epsilon, int normalize, int rectify,
+                               int keep_h, int streams)
+{
+    const vec fresh = fresh_lanes(), valid = valid_lanes();
+#define INPUT(i) fma(load(z + START(i)) * keep, (vec)scale, (vec)b)
+#if IN_REGISTERS
+    vec v[VECTORS];
+    EACH_VECTOR { v[i] = INPUT(i); }
+#define VALUE(i) v[i]
+#else
+#define VALUE(i) INPUT(i)
+#endif
+    float r = 1.0f, mean = 0.0f, first = 0.0f;
+    if (normalize) {
+        first = fma(z[0] * keep, scale, b);
+        MEASURE(VALUE, first, fresh, epsilon, mean, r)
+    }
+    /* h may be z: the last vector overlaps the one before and is read before that is written. */
+    const vec last = VALUE(VECTORS - 1);
+#define NORMALIZE(STORE)                                                                                     \
+    EACH_VECTOR                                                                                              \
+    {                                                                                                        \
+        const vec d = ((i < VECTORS - 1 ? VALUE(i) : last) - first) - mean;                                  \
+        const vec value = KEPT(i, d * r, valid);                                                             \
+        if (keep_h) {                                                                                        \
+            store(value, h + START(i));                                                                      \
+        }                                                                                                    \
+        STORE(rectify ? rectified(value) : value, a, i)                                                      \
+    }
+    if (streams) {
+        NORMALIZE(STREAM)
+    } else {
+        NORMALIZE(STORE)
+    }
+#undef NORMALIZE
+#undef INPUT
+#undef VALUE
+    return r;
+}

@@ -22,47 +22,12 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
     const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
     /* Batch norm takes a constant away again: leaving it out keeps its rounding out of h. */
     const float b = normalize ? 0.0f : weights[bias_base + c];
-    const vec fresh = fresh_lanes(), valid = valid_lanes();
     for (int column = 0; column < columns; column++) {
-        const size_t zi = (size_t)c * z_plane + row * z_row + column * LANES;
-        __global const float *zp = z + zi;
+        const size_t at = (size_t)c * z_plane + row * z_row + column * LANES;
         const float keep = map_base >= 0 && map[map_base + row * columns + column] ? 0.0f : 1.0f;
-#define INPUT(i) fma(load(zp + START(i)) * keep, (vec)scale, (vec)b)
-#if IN_REGISTERS
-        vec v[VECTORS];
-        EACH_VECTOR { v[i] = INPUT(i); }
-#define VALUE(i) v[i]
-#else
-#define VALUE(i) INPUT(i)
-#endif
-        float r = 1.0f, mean = 0.0f, first = 0.0f;
-        if (normalize) {
-            first = fma(zp[0] * keep, scale, b);
-            MEASURE(VALUE, first, fresh, epsilon, mean, r)
-        }
-        __global float *hp = h + zi;
-        __global float *ap = a + (size_t)c * a_plane + a_base + row * a_row + column * LANES;
-        /* h may be z: the last vector overlaps the one before and is read before that is written. */
-        const vec last = VALUE(VECTORS - 1);
-#define NORMALIZE(STORE)                                                                                     \
-    EACH_VECTOR                                                                                              \
-    {                                                                                                        \
-        const vec d = ((i < VECTORS - 1 ? VALUE(i) : last) - first) - mean;                                  \
-        const vec value = KEPT(i, d * r, valid);                                                             \
-        if (keep_h) {                                                                                        \
-            store(value, hp + START(i));                                                                     \
-        }                                                                                                    \
-        STORE(rectify ? rectified(value) : value, ap, i)                                                     \
-    }
-        if (streams) {
-            NORMALIZE(STREAM)
-        } else {
-            NORMALIZE(STORE)
-        }
-#undef NORMALIZE
-#undef INPUT
-#undef VALUE
-        inverse[((size_t)c * rows + row) * columns + column] = r;
+        inverse[((size_t)c * rows + row) * columns + column] =
+            activate_position(z + at, h + at, a + (size_t)c * a_plane + a_base + row * a_row + column * LANES,
+                              keep, scale, b, epsilon, normalize, rectify, keep_h, streams);
     }
 }
 

@@ -180,6 +180,14 @@ static void step_sequences(struct wa_fixture *fixture, const char *const *rules,
     }
 }
 
+static void step_dense(struct wa_fixture *fixture)
+{
+    struct wa_session_shape shape = tiny_shape("backprop");
+    shape.architecture = "mlp";
+    shape.architecture_options = "{\"widths\": [17, 6], \"batch_norm\": true}";
+    step(fixture, &shape, 1);
+}
+
 static void step_network(struct wa_fixture *fixture, const char *architecture, int side, int batch)
 {
     struct wa_session_shape shape = tiny_shape("backprop");
@@ -210,9 +218,11 @@ static void run_cpu_path(struct wa_fixture *fixture)
     step_rules(fixture, rules, LENGTH(rules));
     fixture->engine.cache_bytes = cache_bytes;
     step_sequences(fixture, sequence_rules, LENGTH(sequence_rules));
+    step_dense(fixture);
     step_network(fixture, width_6, 3, 5);
     step_network(fixture, width_13, 3, 5);
     wa_engine_use_vectors(&fixture->engine, 8);
+    step_dense(fixture);
     step_network(fixture, strided, 5, 5);
     wa_engine_use_vectors(&fixture->engine, 16);
     step_network(fixture, strided, 5, 17);
@@ -254,10 +264,11 @@ static void run_adam(struct wa_fixture *fixture)
     step(fixture, &shape, 1);
 }
 
-/* 20 columns are whole vectors and a piece of four, 23 end within a vector. */
+/* 20 columns are whole vectors and a piece of four, 23 end within a vector; of 21 rows 16 are packed beside a
+ * product where a is transposed, the others before it. */
 static void run_products(struct wa_fixture *fixture, int columns)
 {
-    enum { M = 5, K = 19, FLOATS = 600 };
+    enum { M = 21, K = 19, FLOATS = 600 };
     static const bool transpositions[][2] = {{false, false}, {true, false}, {false, true}};
     float *values = wa_fixture_random(fixture, FLOATS);
     struct wa_matrix matrix;

@@ -1,5 +1,6 @@
-/* Convolutions that read few values: product and batch norm in one pass must give the bits of one after the
- * other; the gradient in one pass sums in another order, and is compared with the reference.
+/* Layers whose product and batch norm go in one pass, convolutions that read few values and dense ones: they must
+ * give the bits of one after the other; the gradient in one pass sums in another order, and is compared with the
+ * reference.
  *
  * Tolerance of gradients: wa_reference_rounding of their terms, times the sum of the terms' absolute values; dz
  * is the device's own, which test_batch_norm.c checks.
@@ -255,6 +256,41 @@ static void test_more_values(void **state)
     check(*state, &shape, false);
 }
 
+/* Rows and lanes that fill no whole block or vector, a lone row, more than a stretch of the inner index, no batch
+ * norm. */
+static void test_dense(void **state)
+{
+    static const struct wa_network_shape dense[] = {
+        {.batch = 100, .channels = 1, .rows = 7, .columns = 9, .layers = {{1, 1, 33}}},
+        {.batch = 20, .channels = 3, .rows = 3, .columns = 3, .layers = {{1, 1, 1}}},
+        {.batch = 37, .channels = 1, .rows = 36, .columns = 36, .layers = {{1, 1, 21}}},
+        {.batch = 257, .channels = 1, .rows = 5, .columns = 5, .layers = {{1, 1, 6}}},
+        {.batch = 1, .channels = 1, .rows = 4, .columns = 4, .layers = {{1, 1, 8}}},
+        {.batch = 50,
+         .channels = 1,
+         .rows = 4,
+         .columns = 4,
+         .layers = {{1, 1, 9}},
+         .is_linear = true},
+    };
+    struct wa_fixture *fixture = *state;
+    const int widths[] = {fixture->engine.vector_width, 8, 4};
+    for (size_t i = 0; i < LENGTH(dense) * LENGTH(widths); i++) {
+        wa_engine_use_vectors(&fixture->engine, widths[i % LENGTH(widths)]);
+        struct wa_network_shape shape = dense[i / LENGTH(widths)];
+        struct wa_network network;
+        shape.classes = 3;
+        shape.is_flattened = true;
+        wa_network_open(fixture, &shape, &network);
+        wa_network_describe(fixture, &network, 0);
+        struct operands o = make_operands(fixture, &network);
+        (void)check_forward(fixture, &network, &o, true);
+        wa_network_close(&network);
+        wa_fixture_clear(fixture);
+    }
+    wa_engine_use_vectors(&fixture->engine, widths[0]);
+}
+
 /* With fewer registers, and lanes that do not fit them. */
 static void test_other_vectors(void **state)
 {
@@ -274,6 +310,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         WA_FIXTURE_TEST(test_few_values),
         WA_FIXTURE_TEST(test_more_values),
+        WA_FIXTURE_TEST(test_dense),
         WA_FIXTURE_TEST(test_other_vectors),
     };
     return cmocka_run_group_tests(tests, wa_fixture_setup, wa_fixture_teardown);

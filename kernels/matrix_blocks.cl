@@ -1,0 +1,248 @@
+/* Blocks of matrix products, row-major: shared by cpu_matrix.cl and cpu_dense.cl, behind vector.cl.
+ *
+ * A block of ROWS rows times up to MOST_VECTORS vectors of columns stays in registers while the inner index
+ * runs; the vectors run over columns of c. Rows of a are read as they lie; columns of a are packed into local
+ * memory by the first product that reads them. The inner index is cut into stretches, so that what is packed, and
+ * the part of b that all rows read, stay in L1 and L2; between stretches c holds the sums.
+ *
+ * Every element of c is one sum in the order of the inner index, however the work is cut.
+ */
+#if REGISTERS >= 32 /* the sums, ROWS values of a, a vector of b */
+#define MOST_VECTORS 6
+#define EACH_NUMBER(DO) DO(1) DO(2) DO(3) DO(4) DO(5) DO(6)
+#else
+#define MOST_VECTORS 3
+#define EACH_NUMBER(DO) DO(1) DO(2) DO(3)
+#endif
+#define ROWS 4
+#define PACKED_ROWS 16 /* of a: what lies in one cache line where it is used as its transpose */
+#define PACK_AHEAD 32  /* of its rows, and below of c's: no hardware fetches lines that lie so far apart */
+#define ROWS_AHEAD 4
+#define PANEL (MOST_VECTORS * WIDTH)
+
+/* Columns past the last whole vector, where they are few: a piece of them for ROWS rows is one vector. A batch
+ * of 100 is six vectors and a piece. */
+#define PIECE 4
+#if WIDTH == ROWS * PIECE
+#define HAS_PIECES 1
+/* Read once more: compilers that keep what they have for both uses run out of registers. */
+#define AGAIN(A, p) ((float4) * (A const volatile float *)(p))
+#define EACH_ROW(A, p) ((vec)(AGAIN(A, (p)[0]), AGAIN(A, (p)[1]), AGAIN(A, (p)[2]), AGAIN(A, (p)[3])))
+#define EACH_COLUMN(piece) ((piece).s0123012301230123)
+#else
+#define HAS_PIECES 0
+#define EACH_ROW(A, p) ((vec)0.0f)
+#define EACH_COLUMN(piece) ((vec)0.0f)
+#endif
+
+/* The columns of c are cut into blocks of whole vectors, about the same number each and at most MOST_VECTORS.
+ * The last of them ends with a piece, or with a vector that repeats columns of the one before. */
+INLINE bool ends_with_piece(int n, int has_pieces)
+{
+    return has_pieces && n % WIDTH > 0 && n % WIDTH <= PIECE;
+}
+
+INLINE int column_vectors(int n, int has_pieces)
+{
+    return n / WIDTH + (n % WIDTH > 0 && !ends_with_piece(n, has_pieces));
+}
+
+INLINE int column_blocks(int n, int has_pieces)
+{
+    return (column_vectors(n, has_pieces) + MOST_VECTORS - 1) / MOST_VECTORS;
+}
+
+INLINE int block_start(int block, int blocks, int n, int has_pieces)
+{
+    return block == blocks ? n : (int)((long)column_vectors(n, has_pieces) * block / blocks) * WIDTH;
+}
+
+/* c [ROWS][NUMBER vectors and perhaps a piece] (+)= a b for one stretch of the inner index, times `factor`.
+ * In a rows are A_ROW, inner indices A_COLUMN floats apart. BESIDE is done once for each inner index. */
+#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
+    CALLED void NAME(A const float *restrict a, int a_row, int rows, B const float *restrict b, int b_row,   \
+                     int k, __global float *restrict c, int c_row, int count, int is_first, float factor,    \
+                     __local float *restrict packed)                                                         \
+    {                                                                                                        \
+        vec s[ROWS][NUMBER], t = (vec)0.0f;                                                                  \
+        A const float *ap[ROWS];                                                                             \
+        const int last = HAS_PIECE ? (NUMBER - 1) * WIDTH : count - WIDTH, piece = count - PIECE;            \
+        UNROLL for (int r = 0; r < ROWS; r++)                                                                \
+        {                                                                                                    \
+            ap[r] = a + (size_t)min(r, rows - 1) * A_ROW;                                                    \
+            __global const float *from = c + (size_t)min(r, rows - 1) * c_row;                               \
+            UNROLL for (int q = 0; q < NUMBER; q++)                                                          \
+            {                                                                                                \
+                s[r][q] = is_first ? (vec)0.0f : load(from + (q < NUMBER - 1 ? q * WIDTH : last));           \
+            }                                                                                                \
+            if (HAS_PIECE && !is_first) {                                                                    \
+                UNROLL for (int i = 0; i < PIECE; i++) { t[(r * PIECE + i) % WIDTH] = from[piece + i]; }     \
+            }                                                                                                \
+        }                                                                                                    \
+        for (int p = 0; p < k; p++) {                                                                        \
+            vec w[ROWS];                                                                                     \
+            BESIDE                                                                                           \
+            UNROLL for (int r = 0; r < ROWS; r++) { w[r] = (vec)*ap[r]; }                                    \
+            UNROLL for (int q = 0; q < NUMBER; q++)                                                          \
+            {                                                                                                \
+                const vec v = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last));                                 \
+                UNROLL for (int r = 0; r < ROWS; r++) { s[r][q] = fma(w[r], v, s[r][q]); }                   \
+            }                                                                                                \
+            if (HAS_PIECE) {                                                                                 \
+                t = fma(EACH_ROW(A, ap), EACH_COLUMN(*(B const unaligned_piece *)(b + piece)), t);               \
+            }                                                                                                \
+            b += b_row;                                                                                      \
+            UNROLL for (int r = 0; r < ROWS; r++) { ap[r] += A_COLUMN; }                                     \
+        }                                                                                                    \
+        UNROLL for (int r = 0; r < ROWS; r++)                                                                \
+        {                                                                                                    \
+            if (r < rows) {                                                                                  \
+                __global float *to = c + (size_t)r * c_row;                                                  \
+                UNROLL for (int q = 0; q < NUMBER; q++)                                                      \
+                {                                                                                            \
+                    store(factor * s[r][q], to + (q < NUMBER - 1 ? q * WIDTH : last));                       \
+                }                                                                                            \
+                if (HAS_PIECE) {                                                                             \
+                    UNROLL for (int i = 0; i < PIECE; i++)                                                   \
+                    {                                                                                        \
+                        to[piece + i] = factor * t[(r * PIECE + i) % WIDTH];                                 \
+                    }                                                                                        \
+                }                                                                                            \
+            }                                                                                                \
+        }                                                                                                    \
+    }
+
+#define CALL_MULTIPLY(NAME, NUMBER)                                                                          \
+    case NUMBER:                                                                                             \
+        NAME##NUMBER(a, a_row, rows, b, b_row, k, c, c_row, count, is_first, factor, packed);                \
+        break;
+
+#define NOTHING_BESIDE
+#define FETCH_ROWS_AHEAD                                                                                     \
+    if (p % WIDTH == 0) {                                                                                    \
+        UNROLL for (int r = 0; r < ROWS; r++) { PREFETCH(ap[r] + (size_t)ROWS_AHEAD * a_row) }               \
+    }
+#define PACK_BESIDE                                                                                          \
+    UNROLL for (int r = 0; r < PACKED_ROWS; r += WIDTH) { store_local(load(ap[0] + r), packed + r); }        \
+    packed += PACKED_ROWS;                                                                                   \
+    PREFETCH(ap[0] + (size_t)PACK_AHEAD * a_row)
+
+/* b as it is, and of a: rows as they lie; columns that are packed on the way; columns that were packed. */
+#define DEFINE_rows(N) DEFINE_MULTIPLY(rows##N, N, 0, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
+#define DEFINE_columns(N) DEFINE_MULTIPLY(columns##N, N, 0, __global, 1, a_row, __global, load, PACK_BESIDE)
+#define DEFINE_packed(N)                                                                                     \
+    DEFINE_MULTIPLY(packed##N, N, 0, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
+#define CALL_rows(N) CALL_MULTIPLY(rows, N)
+#define CALL_columns(N) CALL_MULTIPLY(columns, N)
+#define CALL_packed(N) CALL_MULTIPLY(packed, N)
+EACH_NUMBER(DEFINE_rows)
+EACH_NUMBER(DEFINE_columns)
+EACH_NUMBER(DEFINE_packed)
+#if HAS_PIECES
+#define DEFINE_pieced_rows(N)                                                                                \
+    DEFINE_MULTIPLY(pieced_rows##N, N, 1, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
+#define DEFINE_pieced_columns(N)                                                                             \
+    DEFINE_MULTIPLY(pieced_columns##N, N, 1, __global, 1, a_row, __global, load, PACK_BESIDE)
+#define DEFINE_pieced_packed(N)                                                                              \
+    DEFINE_MULTIPLY(pieced_packed##N, N, 1, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
+#define CALL_pieced_rows(N) CALL_MULTIPLY(pieced_rows, N)
+#define CALL_pieced_columns(N) CALL_MULTIPLY(pieced_columns, N)
+#define CALL_pieced_packed(N) CALL_MULTIPLY(pieced_packed, N)
+EACH_NUMBER(DEFINE_pieced_rows)
+EACH_NUMBER(DEFINE_pieced_columns)
+EACH_NUMBER(DEFINE_pieced_packed)
+#define CALL_PIECED(NAME)                                                                                    \
+    if (ends_with_piece(count, 1)) {                                                                         \
+        switch (count / WIDTH) {                                                                             \
+            EACH_NUMBER(CALL_pieced_##NAME)                                                                  \
+        }                                                                                                    \
+        return;                                                                                              \
+    }
+#else
+#define CALL_PIECED(NAME)
+#endif
+
+/* The one that fits a block of `count` columns. */
+#define DEFINE_CHOICE(NAME, A)                                                                               \
+    INLINE void multiply_##NAME(A const float *restrict a, int a_row, int rows,                              \
+                                __global const float *restrict b, int b_row, int k,                          \
+                                __global float *restrict c, int c_row, int count, int is_first,              \
+                                float factor, __local float *restrict packed)                                \
+    {                                                                                                        \
+        CALL_PIECED(NAME)                                                                                    \
+        switch ((count + WIDTH - 1) / WIDTH) {                                                               \
+            EACH_NUMBER(CALL_##NAME)                                                                         \
+        }                                                                                                    \
+    }
+DEFINE_CHOICE(rows, __global)
+DEFINE_CHOICE(columns, __global)
+DEFINE_CHOICE(packed, __local)
+
+/* Which rows a work-item has, in blocks of `block` rows. */
+INLINE int first_row(int group, int m, int block)
+{
+    const int blocks = (m + block - 1) / block;
+    return min(m, block * (int)((long)blocks * group / get_num_groups(0)));
+}
+
+/* Rows of c from rows of a, at least WIDTH columns. */
+INLINE void multiply_all_rows(__global const float *restrict a, int a_row, __global const float *restrict b,
+                              int b_row, __global float *restrict c, int c_row, int row_begin, int row_end,
+                              int n, int k, float alpha, int k_block)
+{
+    const int blocks = column_blocks(n, HAS_PIECES);
+    for (int p = 0; p < k; p += k_block) {
+        const int length = min(k_block, k - p);
+        for (int row = row_begin; row < row_end; row += ROWS) {
+            for (int block = 0; block < blocks; block++) {
+                const int column = block_start(block, blocks, n, HAS_PIECES);
+                multiply_rows(a + (size_t)row * a_row + p, a_row, min(ROWS, row_end - row),
+                              b + (size_t)p * b_row + column, b_row, length,
+                              c + (size_t)row * c_row + column, c_row,
+                              block_start(block + 1, blocks, n, HAS_PIECES) - column, p == 0,
+                              p + length < k ? 1.0f : alpha, 0);
+            }
+        }
+    }
+}
+
+/* Columns first to first + count - 1 of a, for which there is no product that packs whole vectors of them. */
+INLINE void pack_columns(__global const float *restrict from, int from_row, int count, int length,
+                         __local float *restrict to)
+{
+    for (int i = 0; i < length; i++) {
+        for (int r = 0; r < count; r++) {
+            to[r] = from[r];
+        }
+        from += from_row;
+        to += PACKED_ROWS;
+    }
+}
+
+/* Rows of c from columns of a, at most PACKED_ROWS, for one stretch of the inner index. */
+INLINE void multiply_column_block(__global const float *restrict a, int a_row, int rows,
+                                  __global const float *restrict b, int b_row, int length,
+                                  __global float *restrict c, int c_row, int n, int is_first, float factor,
+                                  __local float *restrict packed)
+{
+    const int blocks = column_blocks(n, HAS_PIECES);
+    bool is_packed = rows < PACKED_ROWS;
+    if (is_packed) {
+        pack_columns(a, a_row, rows, length, packed);
+    }
+    for (int row = 0; row < rows; row += ROWS) {
+        for (int block = 0; block < blocks; block++) {
+            const int column = block_start(block, blocks, n, HAS_PIECES);
+            const int count = block_start(block + 1, blocks, n, HAS_PIECES) - column;
+            __global float *to = c + (size_t)row * c_row + column;
+            if (is_packed) {
+                multiply_packed(packed + row, PACKED_ROWS, min(ROWS, rows - row), b + column, b_row, length, to,
+                                c_row, count, is_first, factor, packed);
+            } else {
+                multiply_columns(a, a_row, ROWS, b + column, b_row, length, to, c_row, count, is_first, factor,
+                                 packed);
+                is_packed = true;
+            }
+        }
+    }
+}
