@@ -125,12 +125,9 @@ WA_MUST_CHECK wa_status wa_cpu_winograd_init(struct wa_operations *operations,
 void wa_cpu_winograd_finish(struct wa_operations *operations);
 void wa_cpu_winograd_programs(const struct wa_engine *engine, const struct wa_model *model,
                               struct wa_program_list *list);
-/* Whether a layer's weight gradient goes this way, and the logarithm of the vectors of outputs that its
- * products then hold. */
+/* Whether a layer's weight gradient goes this way. */
 bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine,
                                    const struct wa_model_layer *layer);
-int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine,
-                                  const struct wa_model_layer *layer);
 /* The programs and kernels of the weight gradients of a stride, by kind; those that some layer wants. */
 void wa_cpu_winograd_gradient_programs(const struct wa_engine *engine, const struct wa_model *model,
                                        uint32_t stride, const char *file,
@@ -177,6 +174,8 @@ void wa_cpu_winograd_stride2_programs(const struct wa_engine *engine, const stru
                                       struct wa_program_list *list);
 
 /* weight_gradient_cpu.c */
+/* The logarithm of the vectors of output channels that a gradient's sums are kept in. */
+int wa_cpu_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer);
 int wa_cpu_gradient_out_vectors(const struct wa_engine *engine, const struct wa_model_layer *layer);
 void wa_cpu_gradient_options(int out_vectors, char ret_options[WA_BATCH_OPTION_BYTES]);
 WA_MUST_CHECK wa_status wa_cpu_gradient_init(struct wa_operations *operations,

@@ -5,7 +5,7 @@
 
 #include "progress.h"
 
-enum { CHAINS = 24, ITEMS_PER_UNIT = 4, GPU_GROUP = 256, GPU_GROUPS_PER_UNIT = 16, RUNS = 6 };
+enum { CHAINS = 12, ITEMS_PER_UNIT = 4, GPU_GROUP = 256, GPU_GROUPS_PER_UNIT = 16, RUNS = 6 };
 enum { COPY_BYTES = 256 << 20, MIN_COPY_BYTES = 1 << 20, COPY_SHARE = 16 };
 
 static wa_status run(struct wa_engine *engine, cl_kernel kernel, const struct wa_range *range,

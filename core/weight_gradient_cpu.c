@@ -23,16 +23,26 @@ struct walk {
     int32_t visit, parts, taps, groups;
 };
 
+static int quarters_of_a_vector(const struct wa_engine *engine, const struct wa_model_layer *layer)
+{
+    return 4 * (int)layer->shape.out_channels / engine->vector_width;
+}
+
+int wa_cpu_gradient_kind(const struct wa_engine *engine, const struct wa_model_layer *layer)
+{
+    int quarters = quarters_of_a_vector(engine, layer);
+    /* few registers hold the sums of 6 channels x 2 vectors, but of 4 vectors only those of 2 channels */
+    int most = engine->registers >= WA_MANY_REGISTERS ? 2 : 1;
+    return quarters >= 12 ? most : quarters >= 6 ? 1 : 0;
+}
+
 /* How many vectors of output channels the wide kernel holds for this layer; 0: the narrow kernel. */
 int wa_cpu_gradient_out_vectors(const struct wa_engine *engine, const struct wa_model_layer *layer)
 {
-    int quarters = 4 * (int)layer->shape.out_channels / engine->vector_width;
-    int vectors = quarters >= 12 ? 4 : quarters >= 6 ? 2 : quarters >= 3 ? 1 : 0;
-    if (layer->is_dense || (int)layer->shape.in_channels < WIDE_MIN_CHANNELS ||
-        engine->local_bytes < WIDE_TURNED_BYTES / 2) {
-        return 0;
-    }
-    return vectors;
+    bool is_narrow = quarters_of_a_vector(engine, layer) < 3 || layer->is_dense ||
+                     (int)layer->shape.in_channels < WIDE_MIN_CHANNELS ||
+                     engine->local_bytes < WIDE_TURNED_BYTES / 2;
+    return is_narrow ? 0 : 1 << wa_cpu_gradient_kind(engine, layer);
 }
 
 void wa_cpu_gradient_options(int out_vectors, char ret_options[WA_BATCH_OPTION_BYTES])

@@ -60,7 +60,7 @@ bool wa_cpu_winograd_fits(const struct wa_engine *engine, const struct wa_model_
 size_t wa_cpu_winograd_gradient_part(const struct wa_engine *engine,
                                      const struct wa_model_layer *layer)
 {
-    int kind = wa_cpu_winograd_gradient_kind(engine, layer);
+    int kind = wa_cpu_gradient_kind(engine, layer);
     int outputs = wa_round_up((int)layer->shape.out_channels, engine->vector_width << kind);
     return (size_t)POINTS * layer->shape.in_channels * (size_t)outputs;
 }
@@ -85,13 +85,6 @@ bool wa_cpu_winograd_gradient_fits(const struct wa_engine *engine,
            wa_tuning_takes_winograd(engine, layer, WA_PRODUCT_GRADIENT, pays);
 }
 
-int wa_cpu_winograd_gradient_kind(const struct wa_engine *engine,
-                                  const struct wa_model_layer *layer)
-{
-    int quarters = 4 * (int)layer->shape.out_channels / engine->vector_width;
-    return quarters >= 12 ? 2 : quarters >= 6 ? 1 : 0;
-}
-
 static bool uses_gradient(const struct wa_engine *engine, const struct wa_model *model,
                           uint32_t stride, int kind)
 {
@@ -100,7 +93,7 @@ static bool uses_gradient(const struct wa_engine *engine, const struct wa_model 
         const struct wa_model_layer *layer = &model->layers[l];
         is_used = is_used ||
                   (layer->shape.stride == stride && wa_cpu_winograd_gradient_fits(engine, layer) &&
-                   wa_cpu_winograd_gradient_kind(engine, layer) == kind);
+                   wa_cpu_gradient_kind(engine, layer) == kind);
     }
     return is_used;
 }
@@ -370,7 +363,7 @@ static wa_status make_gradients(struct wa_operations *operations, size_t *most_s
         }
         struct wa_cpu_winograd_gradient *w = &operations->state->layers[l].winograd_gradient;
         w->is_used = true;
-        w->kind = wa_cpu_winograd_gradient_kind(operations->engine, layer);
+        w->kind = wa_cpu_gradient_kind(operations->engine, layer);
         status = layer->shape.stride == 2
                      ? wa_cpu_winograd_stride2_gradient_table(operations, l, err)
                      : make_gradient(operations, l, err);

@@ -57,6 +57,25 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
     return block == blocks ? n : (int)((long)column_vectors(n, has_pieces) * block / blocks) * WIDTH;
 }
 
+/* What one inner index adds: with few registers, all its vectors of b stay in them, and one value of a at a time. */
+#if REGISTERS >= 32
+#define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
+    UNROLL for (int q = 0; q < NUMBER; q++)                                                                  \
+    {                                                                                                        \
+        const vec v = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last));                                         \
+        UNROLL for (int r = 0; r < ROWS; r++) { s[r][q] = fma((vec)*ap[r], v, s[r][q]); }                    \
+    }
+#else
+#define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
+    vec v[NUMBER];                                                                                           \
+    UNROLL for (int q = 0; q < NUMBER; q++) { v[q] = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last)); }        \
+    UNROLL for (int r = 0; r < ROWS; r++)                                                                    \
+    {                                                                                                        \
+        const vec w = (vec)*ap[r];                                                                           \
+        UNROLL for (int q = 0; q < NUMBER; q++) { s[r][q] = fma(w, v[q], s[r][q]); }                         \
+    }
+#endif
+
 /* c [ROWS][NUMBER vectors and perhaps a piece] (+)= a b for one stretch of the inner index, times `factor`.
  * In a rows are A_ROW, inner indices A_COLUMN floats apart. BESIDE is done once for each inner index. */
 #define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
@@ -80,14 +99,8 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
             }                                                                                                \
         }                                                                                                    \
         for (int p = 0; p < k; p++) {                                                                        \
-            vec w[ROWS];                                                                                     \
             BESIDE                                                                                           \
-            UNROLL for (int r = 0; r < ROWS; r++) { w[r] = (vec)*ap[r]; }                                    \
-            UNROLL for (int q = 0; q < NUMBER; q++)                                                          \
-            {                                                                                                \
-                const vec v = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last));                                 \
-                UNROLL for (int r = 0; r < ROWS; r++) { s[r][q] = fma(w[r], v, s[r][q]); }                   \
-            }                                                                                                \
+            MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                  \
             if (HAS_PIECE) {                                                                                 \
                 t = fma(EACH_ROW(A, ap), EACH_COLUMN(*(B const unaligned_piece *)(b + piece)), t);               \
             }                                                                                                \

@@ -241,10 +241,12 @@ static const struct wa_network_shape shapes[] = {
     {.batch = 257, .channels = 1, .rows = 3, .columns = 3, .layers = {{2, 2, 10}}, .classes = 3},
 };
 
+/* Of 257 items only vectors of 16 are few enough. */
 static void test_few_values(void **state)
 {
+    const struct wa_fixture *fixture = *state;
     for (size_t i = 0; i < LENGTH(shapes); i++) {
-        check(*state, &shapes[i], true);
+        check(*state, &shapes[i], shapes[i].batch <= 100 || fixture->engine.vector_width == 16);
     }
 }
 
