@@ -8,7 +8,7 @@
 
 enum { GPU_SLICE = 16 };
 
-/* Of kernels/cpu_matrix.cl: what it calls so. */
+/* Of kernels/matrix_blocks.cl: what it calls so. */
 enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3 };
 
 /* How much of the inner index goes through at a time, and how finely work is cut. */

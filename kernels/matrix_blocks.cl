@@ -57,13 +57,16 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
     return block == blocks ? n : (int)((long)column_vectors(n, has_pieces) * block / blocks) * WIDTH;
 }
 
-/* What one inner index adds: with few registers, all its vectors of b stay in them, and one value of a at a time. */
+/* What one inner index adds. 16 registers are the sums, three vectors of b and one value of a: a compiler that
+ * sees the four values of a first spills sums, and the block takes twice the time. */
 #if REGISTERS >= 32
 #define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
+    vec w[ROWS];                                                                                             \
+    UNROLL for (int r = 0; r < ROWS; r++) { w[r] = (vec)*ap[r]; }                                            \
     UNROLL for (int q = 0; q < NUMBER; q++)                                                                  \
     {                                                                                                        \
         const vec v = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last));                                         \
-        UNROLL for (int r = 0; r < ROWS; r++) { s[r][q] = fma((vec)*ap[r], v, s[r][q]); }                    \
+        UNROLL for (int r = 0; r < ROWS; r++) { s[r][q] = fma(w[r], v, s[r][q]); }                           \
     }
 #else
 #define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
