@@ -11,7 +11,7 @@
 #define OUT_VECTORS 4
 #endif
 #ifndef ROWS
-#define ROWS ((REGISTERS >= 32 ? 16 : 12) / OUT_VECTORS) /* the sums, OUT_VECTORS of dz and a value of a */
+#define ROWS (GRADIENT_SUMS / OUT_VECTORS)
 #endif
 #define OUTPUTS (OUT_VECTORS * WIDTH)
 

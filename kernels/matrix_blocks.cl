@@ -57,8 +57,8 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
     return block == blocks ? n : (int)((long)column_vectors(n, has_pieces) * block / blocks) * WIDTH;
 }
 
-/* What one inner index adds. 16 registers are the sums, three vectors of b and one value of a: a compiler that
- * sees the four values of a first spills sums, and the block takes twice the time. */
+/* What one inner index adds to s, of the rows at ap; the last vector starts at `last`. 16 registers are the sums,
+ * three vectors of b and one value of a: a compiler that sees the four values of a first spills sums. */
 #if REGISTERS >= 32
 #define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
     vec w[ROWS];                                                                                             \

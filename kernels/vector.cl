@@ -10,6 +10,8 @@
 #define REGISTERS 32
 #endif
 #define PIECES (WIDTH / 4) /* a vector is made of pieces of four lanes */
+/* Of a weight gradient, in registers beside what they meet. */
+#define GRADIENT_SUMS (REGISTERS >= 32 ? 16 : 12)
 
 typedef float vec __attribute__((ext_vector_type(WIDTH)));
 typedef float unaligned_vec __attribute__((ext_vector_type(WIDTH), aligned(4)));

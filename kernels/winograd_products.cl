@@ -111,7 +111,7 @@ INLINE void prefetch_tiles(__global const float *p, const int *offsets, int vect
 #ifndef OUT_VECTORS
 #define OUT_VECTORS 4
 #endif
-#define PRODUCT_ROWS ((REGISTERS >= 32 ? 16 : 12) / OUT_VECTORS)
+#define PRODUCT_ROWS (GRADIENT_SUMS / OUT_VECTORS)
 #define PRODUCT_OUTPUTS (OUT_VECTORS * WIDTH)
 
 /* m[channel][output] (+)= v[channel][lane] d[lane][output] for one point. */
