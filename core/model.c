@@ -292,6 +292,33 @@ static wa_status build_layers(struct wa_model *model, const struct wa_model_buil
     return status;
 }
 
+static bool is_dense_alone(const struct wa_model_builder *builder)
+{
+    bool is_dense = true;
+    for (uint32_t i = 0; i < builder->layer_count; i++) {
+        is_dense = is_dense && builder->layers[i].kind == WA_LAYER_DENSE;
+    }
+    return is_dense;
+}
+
+/* Rows of a product that start where vectors do are read a quarter faster. Where a piece is left over from whole
+ * vectors, it alone is computed. */
+static void choose_lanes(struct wa_model *model, const struct wa_model_builder *builder,
+                         struct wa_blocking blocking)
+{
+    model->lanes = wa_model_lanes(model->batch);
+    model->product_lanes = model->lanes;
+    if (model->is_sequence) {
+        /* its products are as wide as a step's lanes: whole vectors */
+        model->lanes = wa_round_up(model->batch, SEQUENCE_LANES);
+        model->product_lanes = model->lanes;
+    } else if (is_dense_alone(builder)) {
+        bool has_piece = model->lanes % blocking.position == LANE_MULTIPLE;
+        model->lanes = wa_round_up(model->lanes, blocking.position);
+        model->product_lanes = has_piece ? model->product_lanes : model->lanes;
+    }
+}
+
 wa_status wa_model_init(struct wa_model *ret_model, const struct wa_model_builder *builder,
                         int batch, bool is_standard, struct wa_blocking blocking,
                         struct wa_error *err)
@@ -302,16 +329,12 @@ wa_status wa_model_init(struct wa_model *ret_model, const struct wa_model_builde
     }
     struct wa_model model = {.layer_count = builder->layer_count,
                              .batch = batch,
-                             .lanes = wa_model_lanes(batch),
                              .classes = builder->classes,
                              .channels = builder->channels,
                              .rows = builder->rows,
                              .columns = builder->columns,
                              .is_sequence = builder->layers[0].kind == WA_LAYER_RECURRENT};
-    if (model.is_sequence) {
-        /* its products are as wide as a step's lanes: whole vectors */
-        model.lanes = wa_round_up(batch, SEQUENCE_LANES);
-    }
+    choose_lanes(&model, builder, blocking);
     const struct wa_layer *top = &builder->layers[builder->layer_count - 1];
     model.layers = calloc(model.layer_count, sizeof *model.layers);
     model.shapes = calloc(model.layer_count, sizeof *model.shapes);

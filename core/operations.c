@@ -32,10 +32,11 @@ struct wa_blocking wa_operations_blocking(const struct wa_engine *engine)
 
 /* ---- Kernels -------------------------------------------------------------------------------- */
 
-void wa_operations_batch_options(int batch, char ret_options[WA_BATCH_OPTION_BYTES])
+void wa_operations_batch_options(const struct wa_model *model,
+                                 char ret_options[WA_BATCH_OPTION_BYTES])
 {
-    (void)snprintf(ret_options, WA_BATCH_OPTION_BYTES, "-D BATCH=%d -D LANES=%d", batch,
-                   wa_model_lanes(batch));
+    (void)snprintf(ret_options, WA_BATCH_OPTION_BYTES, "-D BATCH=%d -D LANES=%d", model->batch,
+                   model->lanes);
 }
 
 void wa_operations_add_program(const struct wa_engine *engine, const char *file,
@@ -266,11 +267,11 @@ struct wa_matrix_shape wa_operations_dense_shape(const struct wa_model *model, u
     int out = (int)model->layers[layer].shape.out_channels;
     switch (product) {
     case WA_PRODUCT_FORWARD: /* W x */
-        return (struct wa_matrix_shape){out, model->lanes, in, 0, 0};
+        return (struct wa_matrix_shape){out, model->product_lanes, in, 0, 0};
     case WA_PRODUCT_BACKWARD: /* W^T dz */
-        return (struct wa_matrix_shape){in, model->lanes, out, 1, 0};
+        return (struct wa_matrix_shape){in, model->product_lanes, out, 1, 0};
     default: /* dz x^T */
-        return (struct wa_matrix_shape){out, in, model->lanes, 0, 1};
+        return (struct wa_matrix_shape){out, in, model->product_lanes, 0, 1};
     }
 }
 
@@ -677,7 +678,7 @@ wa_status wa_operations_feed_back(struct wa_operations *operations, uint32_t lay
     uint64_t count = (uint64_t)rows;
     wa_engine_note_work(operations->engine, &work, 2 * batch * count * classes,
                         (count * classes + batch * classes + count * batch) * sizeof(float));
-    return wa_matrix_product(&operations->matrix, rows, lanes, model->classes, 1.0f,
+    return wa_matrix_product(&operations->matrix, rows, model->product_lanes, model->classes, 1.0f,
                              (struct wa_matrix_operand){feedback, 0, model->classes, false},
                              (struct wa_matrix_operand){error, 0, lanes, false},
                              (struct wa_matrix_operand){g, 0, lanes, false}, err);

@@ -29,7 +29,8 @@ static const char wide_file[] = "cpu_weight_gradient_wide.cl";
 static struct wa_blocking blocking(const struct wa_engine *engine)
 {
     return (struct wa_blocking){.lanes = WA_CPU_BLOCK_VECTORS * engine->vector_width,
-                                .outputs = engine->output_block};
+                                .outputs = engine->output_block,
+                                .position = engine->vector_width};
 }
 
 /* Whether some layer's gradient takes 1, 2 or 4 vectors of outputs. */
@@ -46,7 +47,7 @@ static void list_programs(const struct wa_engine *engine, const struct wa_model 
                           struct wa_program_list *list)
 {
     char options[WA_BATCH_OPTION_BYTES];
-    wa_operations_batch_options(model->batch, options);
+    wa_operations_batch_options(model, options);
     wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, options, list);
     wa_cpu_shallow_programs(engine, model, options, list);
     wa_cpu_dense_programs(engine, model, options, list);
@@ -137,7 +138,7 @@ static wa_status create(struct wa_operations *operations, struct wa_error *err)
         return wa_fail(err, WA_E_MEMORY, "out of memory");
     }
     char options[WA_BATCH_OPTION_BYTES];
-    wa_operations_batch_options(operations->model->batch, options);
+    wa_operations_batch_options(operations->model, options);
     wa_status status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
                                                   options, state, err);
     if (status == WA_OK) {

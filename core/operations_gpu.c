@@ -74,7 +74,7 @@ struct wa_path_state {
 static struct wa_blocking blocking(const struct wa_engine *engine)
 {
     (void)engine;
-    return (struct wa_blocking){.lanes = PIECE, .outputs = OUT_BLOCK};
+    return (struct wa_blocking){.lanes = PIECE, .outputs = OUT_BLOCK, .position = PIECE};
 }
 
 /* ---- Kernels -------------------------------------------------------------------------------- */
@@ -178,7 +178,7 @@ static void list_programs(const struct wa_engine *engine, const struct wa_model 
         }
     }
     char options[WA_BATCH_OPTION_BYTES];
-    wa_operations_batch_options(model->batch, options);
+    wa_operations_batch_options(model, options);
     list_program(engine, batch_norm_kernels(model->lanes, options), list);
 }
 
@@ -207,7 +207,7 @@ static wa_status make_kernels(struct wa_operations *operations, struct wa_error 
     struct wa_path_state *state = operations->state;
     const struct wa_model *model = operations->model;
     char options[WA_BATCH_OPTION_BYTES];
-    wa_operations_batch_options(model->batch, options);
+    wa_operations_batch_options(model, options);
     struct wa_tiled_kernels batch_norm = batch_norm_kernels(model->lanes, options);
     wa_status status = wa_tile_kernels(operations->engine, &batch_norm, batch_norm_names,
                                        BATCH_NORM_KERNELS, state->batch_norm, err);

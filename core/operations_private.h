@@ -127,7 +127,8 @@ void wa_operations_add_programs(const struct wa_engine *engine,
 
 /* Build options of the kernels that are built for one batch size. */
 enum { WA_BATCH_OPTION_BYTES = 64 };
-void wa_operations_batch_options(int batch, char ret_options[WA_BATCH_OPTION_BYTES]);
+void wa_operations_batch_options(const struct wa_model *model,
+                                 char ret_options[WA_BATCH_OPTION_BYTES]);
 
 /* Where the weights of a layer's direction start in an arranged set, in floats. */
 size_t wa_operations_arranged_offset(const struct wa_operations *operations, uint32_t layer,

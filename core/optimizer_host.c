@@ -158,7 +158,8 @@ static wa_status launch(struct wa_session *session, size_t first, size_t count,
     }
     struct wa_engine *engine = session->engine;
     size_t chunk = engine->path == WA_PATH_CPU ? CPU_CHUNK : 1;
-    struct wa_range range = {1, {(count + chunk - 1) / chunk}, {0}};
+    /* Groups of one: PoCL makes a single group, and a single thread, of fewer than it can take. */
+    struct wa_range range = {1, {(count + chunk - 1) / chunk}, {1}};
     if (engine->path == WA_PATH_GPU) {
         /* Whole groups: left to themselves, drivers take a divisor of the count, at worst 1. */
         size_t group = wa_engine_group_limit(engine, optimizer->kernel);

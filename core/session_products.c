@@ -39,7 +39,7 @@ static void add_feedback(const struct wa_session *session, struct list *list)
             int places = f->is_pooled ? 1 : out->rows * out->columns;
             add(list, &session->model.layers[l], "direct feedback",
                 (struct wa_matrix_shape){.m = out->channels * places,
-                                         .n = session->model.lanes,
+                                         .n = session->model.product_lanes,
                                          .k = session->model.classes});
         }
     }

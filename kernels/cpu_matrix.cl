@@ -5,7 +5,7 @@
 
 /* A panel of b^T packed, a as it is. */
 #define DEFINE_panel(N)                                                                                      \
-    DEFINE_MULTIPLY(panel##N, N, 0, __global, a_row, 1, __local, load_local, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(panel##N, N, 0, BY_ROW, __global, a_row, 1, __local, load_local, NOTHING_BESIDE)
 #define CALL_panel(N) CALL_MULTIPLY(panel, N)
 EACH_NUMBER(DEFINE_panel)
 

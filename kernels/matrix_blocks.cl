@@ -21,19 +21,26 @@
 #define PANEL (MOST_VECTORS * WIDTH)
 
 /* Columns past the last whole vector, where they are few: a piece of them for ROWS rows is one vector. A batch
- * of 100 is six vectors and a piece. */
+ * of 100 is six vectors and a piece. Its lanes are row by row, or column by column where the values of rows lie side
+ * by side, which takes one shuffle and not three. */
 #define PIECE 4
 #if WIDTH == ROWS * PIECE
 #define HAS_PIECES 1
 /* Read once more: compilers that keep what they have for both uses run out of registers. */
 #define AGAIN(A, p) ((float4) * (A const volatile float *)(p))
-#define EACH_ROW(A, p) ((vec)(AGAIN(A, (p)[0]), AGAIN(A, (p)[1]), AGAIN(A, (p)[2]), AGAIN(A, (p)[3])))
-#define EACH_COLUMN(piece) ((piece).s0123012301230123)
+#define OF_A_BY_ROW(A, p) ((vec)(AGAIN(A, (p)[0]), AGAIN(A, (p)[1]), AGAIN(A, (p)[2]), AGAIN(A, (p)[3])))
+#define OF_B_BY_ROW(piece) ((piece).s0123012301230123)
+#define OF_A_BY_COLUMN(A, p) ((*(A const unaligned_piece *)(p)[0]).s0123012301230123)
+#define OF_B_BY_COLUMN(piece) ((piece).s0000111122223333)
 #else
 #define HAS_PIECES 0
-#define EACH_ROW(A, p) ((vec)0.0f)
-#define EACH_COLUMN(piece) ((vec)0.0f)
+#define OF_A_BY_ROW(A, p) ((vec)0.0f)
+#define OF_B_BY_ROW(piece) ((vec)0.0f)
+#define OF_A_BY_COLUMN(A, p) ((vec)0.0f)
+#define OF_B_BY_COLUMN(piece) ((vec)0.0f)
 #endif
+#define LANE_BY_ROW(r, i) (((r) * PIECE + (i)) % WIDTH)
+#define LANE_BY_COLUMN(r, i) (((i) * ROWS + (r)) % WIDTH)
 
 /* The columns of c are cut into blocks of whole vectors, about the same number each and at most MOST_VECTORS.
  * The last of them ends with a piece, or with a vector that repeats columns of the one before. */
@@ -80,8 +87,8 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
 #endif
 
 /* c [ROWS][NUMBER vectors and perhaps a piece] (+)= a b for one stretch of the inner index, times `factor`.
- * In a rows are A_ROW, inner indices A_COLUMN floats apart. BESIDE is done once for each inner index. */
-#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
+ * In a rows are A_ROW, inner indices A_COLUMN floats apart; ORDER is that of a piece's lanes. BESIDE is done once for each inner index. */
+#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, ORDER, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
     CALLED void NAME(A const float *restrict a, int a_row, int rows, B const float *restrict b, int b_row,   \
                      int k, __global float *restrict c, int c_row, int count, int is_first, float factor,    \
                      __local float *restrict packed)                                                         \
@@ -98,14 +105,14 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
                 s[r][q] = is_first ? (vec)0.0f : load(from + (q < NUMBER - 1 ? q * WIDTH : last));           \
             }                                                                                                \
             if (HAS_PIECE && !is_first) {                                                                    \
-                UNROLL for (int i = 0; i < PIECE; i++) { t[(r * PIECE + i) % WIDTH] = from[piece + i]; }     \
+                UNROLL for (int i = 0; i < PIECE; i++) { t[LANE_##ORDER(r, i)] = from[piece + i]; }     \
             }                                                                                                \
         }                                                                                                    \
         for (int p = 0; p < k; p++) {                                                                        \
             BESIDE                                                                                           \
             MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                  \
             if (HAS_PIECE) {                                                                                 \
-                t = fma(EACH_ROW(A, ap), EACH_COLUMN(*(B const unaligned_piece *)(b + piece)), t);               \
+                t = fma(OF_A_##ORDER(A, ap), OF_B_##ORDER(*(B const unaligned_piece *)(b + piece)), t);      \
             }                                                                                                \
             b += b_row;                                                                                      \
             UNROLL for (int r = 0; r < ROWS; r++) { ap[r] += A_COLUMN; }                                     \
@@ -121,7 +128,7 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
                 if (HAS_PIECE) {                                                                             \
                     UNROLL for (int i = 0; i < PIECE; i++)                                                   \
                     {                                                                                        \
-                        to[piece + i] = factor * t[(r * PIECE + i) % WIDTH];                                 \
+                        to[piece + i] = factor * t[LANE_##ORDER(r, i)];                                 \
                     }                                                                                        \
                 }                                                                                            \
             }                                                                                                \
@@ -144,10 +151,10 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
     PREFETCH(ap[0] + (size_t)PACK_AHEAD * a_row)
 
 /* b as it is, and of a: rows as they lie; columns that are packed on the way; columns that were packed. */
-#define DEFINE_rows(N) DEFINE_MULTIPLY(rows##N, N, 0, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
-#define DEFINE_columns(N) DEFINE_MULTIPLY(columns##N, N, 0, __global, 1, a_row, __global, load, PACK_BESIDE)
+#define DEFINE_rows(N) DEFINE_MULTIPLY(rows##N, N, 0, BY_ROW, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
+#define DEFINE_columns(N) DEFINE_MULTIPLY(columns##N, N, 0, BY_COLUMN, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_packed(N)                                                                                     \
-    DEFINE_MULTIPLY(packed##N, N, 0, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(packed##N, N, 0, BY_COLUMN, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_rows(N) CALL_MULTIPLY(rows, N)
 #define CALL_columns(N) CALL_MULTIPLY(columns, N)
 #define CALL_packed(N) CALL_MULTIPLY(packed, N)
@@ -156,11 +163,11 @@ EACH_NUMBER(DEFINE_columns)
 EACH_NUMBER(DEFINE_packed)
 #if HAS_PIECES
 #define DEFINE_pieced_rows(N)                                                                                \
-    DEFINE_MULTIPLY(pieced_rows##N, N, 1, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
+    DEFINE_MULTIPLY(pieced_rows##N, N, 1, BY_ROW, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
 #define DEFINE_pieced_columns(N)                                                                             \
-    DEFINE_MULTIPLY(pieced_columns##N, N, 1, __global, 1, a_row, __global, load, PACK_BESIDE)
+    DEFINE_MULTIPLY(pieced_columns##N, N, 1, BY_COLUMN, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_pieced_packed(N)                                                                              \
-    DEFINE_MULTIPLY(pieced_packed##N, N, 1, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(pieced_packed##N, N, 1, BY_COLUMN, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_pieced_rows(N) CALL_MULTIPLY(pieced_rows, N)
 #define CALL_pieced_columns(N) CALL_MULTIPLY(pieced_columns, N)
 #define CALL_pieced_packed(N) CALL_MULTIPLY(pieced_packed, N)
