@@ -12,8 +12,6 @@ struct form {
 };
 
 static const struct wa_kernel_entry kernel_entries[] = {
-    {"step.cl", "load_bytes", offsetof(struct wa_operations, load_bytes), false},
-    {"step.cl", "load_floats", offsetof(struct wa_operations, load_floats), false},
     {"step.cl", "output_error", offsetof(struct wa_operations, output_error), false},
     {"step.cl", "sum_rows", offsetof(struct wa_operations, sum_rows), false},
     {"step.cl", "arrange_weights", offsetof(struct wa_operations, arrange), false},
@@ -186,8 +184,7 @@ static void choose_groups(struct wa_operations *operations)
     const struct wa_engine *engine = operations->engine;
     operations->group_items = 1;
     if (engine->path == WA_PATH_GPU) {
-        cl_kernel kernels[] = {operations->load_bytes, operations->load_floats, operations->arrange,
-                               operations->output_error, operations->sum_rows};
+        cl_kernel kernels[] = {operations->arrange, operations->output_error, operations->sum_rows};
         size_t items = engine->group_items;
         for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
             size_t limit = wa_engine_group_limit(engine, kernels[i]);
@@ -346,9 +343,6 @@ size_t wa_operations_arranged_floats(const struct wa_operations *operations, boo
            (path->extra_floats ? path->extra_floats(operations, is_backward) : 0);
 }
 
-/* Of an image's row, or of all values of an item: what a work-item of a CPU loads. */
-enum { MOST_COLUMNS = 64 };
-
 /* A launch of so many work-items; on GPUs in whole groups, so that some have nothing to do. */
 static struct wa_range spread(const struct wa_operations *operations, size_t items)
 {
@@ -394,30 +388,19 @@ wa_status wa_operations_load_batch(struct wa_operations *operations, cl_mem item
     if (is_flattened) { /* h, w, c order: what the items have already; one row of all values */
         in.base = 0;
     }
-    int rows = is_flattened ? 1 : model->rows;
-    int columns = is_flattened ? in.channels : model->columns;
-    int channels = is_flattened ? 1 : in.channels;
-    bool is_gpu = operations->engine->path == WA_PATH_GPU;
-    int chunk = is_gpu ? 1 : model->batch;
-    int chunk_columns = is_gpu ? 1 : columns < MOST_COLUMNS ? columns : MOST_COLUMNS;
-    /* of a row */
-    size_t chunks =
-        (size_t)wa_divide_up(model->batch, chunk) * (size_t)wa_divide_up(columns, chunk_columns);
-    struct wa_range range = spread(operations, chunks * (size_t)channels * (size_t)rows);
-    uint64_t pixels =
-        (uint64_t)model->batch * (uint64_t)rows * (uint64_t)columns * (uint64_t)channels;
+    const struct wa_items list = {.memory = items,
+                                  .element = element,
+                                  .rows = is_flattened ? 1 : model->rows,
+                                  .columns = is_flattened ? in.channels : model->columns,
+                                  .channels = is_flattened ? 1 : in.channels,
+                                  .x_base = in.base,
+                                  .x_plane = in.plane,
+                                  .x_row = in.row};
+    uint64_t pixels = (uint64_t)model->batch * (uint64_t)list.rows * (uint64_t)list.columns *
+                      (uint64_t)list.channels;
     note_pass(operations, NULL, "load batch",
               pixels + (element == WA_ELEMENT_U8 ? pixels / sizeof(float) : pixels));
-    wa_status status = WA_OK;
-    if (element == WA_ELEMENT_U8) {
-        status = wa_engine_launch(operations->engine, operations->load_bytes, &range, err,
-                                  "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
-                                  model->lanes, in.base, in.plane, in.row, chunk, chunk_columns);
-    } else {
-        status = wa_engine_launch(operations->engine, operations->load_floats, &range, err,
-                                  "mmiiiiiiiiii", items, x, model->batch, rows, columns, channels,
-                                  model->lanes, in.base, in.plane, in.row, chunk, chunk_columns);
-    }
+    wa_status status = operations->path->load_batch(operations, &list, x, err);
     return status == WA_OK && operations->path->note_images
                ? operations->path->note_images(operations, x, err)
                : status;

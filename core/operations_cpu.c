@@ -15,12 +15,16 @@ static const struct wa_kernel_entry kernel_entries[] = {
     KERNEL("cpu_batch_norm.cl", batch_norm_forward, true),
     KERNEL("cpu_batch_norm.cl", batch_norm_backward, true),
     KERNEL("cpu_batch_norm.cl", pool, true),
+    KERNEL("cpu_load.cl", load_batch_bytes, false),
+    KERNEL("cpu_load.cl", load_batch_floats, false),
 };
 #undef KERNEL
 enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 
 /* Of a layer that joins direct feedback, and of kernels/batch_lanes.cl. */
 enum { MOST_CLASSES = 16, MOST_POSITION_VECTORS = 16 };
+
+enum { LOAD_VECTORS = 4 }; /* of a row of an image that a work-item loads */
 
 enum { CACHE_SHARE = 4 }; /* the part of the cache that one tensor may take and stay in it */
 
@@ -283,6 +287,23 @@ static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a
                             a_layout->row);
 }
 
+static wa_status load_batch(struct wa_operations *operations, const struct wa_items *items,
+                            cl_mem x, struct wa_error *err)
+{
+    const struct wa_engine *engine = operations->engine;
+    const struct wa_path_state *state = operations->state;
+    int width = engine->vector_width;
+    int values = items->columns * items->channels;
+    int chunk = width * wa_clamp(values / width, 1, LOAD_VECTORS);
+    struct wa_range range = {2, {(size_t)items->rows, (size_t)wa_divide_up(values, chunk)}, {1, 1}};
+    cl_kernel kernel =
+        items->element == WA_ELEMENT_U8 ? state->load_batch_bytes : state->load_batch_floats;
+    return wa_engine_launch(operations->engine, kernel, &range, err, "mmiiiiiiii", items->memory, x,
+                            operations->model->batch, items->columns, items->channels,
+                            operations->model->lanes, items->x_base, items->x_plane, items->x_row,
+                            chunk);
+}
+
 static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
 {
     return wa_cpu_shallow_fits(operations->engine, &operations->model->layers[layer]);
@@ -299,6 +320,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .activate = activate,
     .activate_backward = activate_backward,
     .pool = pool,
+    .load_batch = load_batch,
     .joins_feedback = joins_feedback,
     .extra_floats = wa_cpu_winograd_floats,
     .arrange_more = wa_cpu_winograd_arrange,

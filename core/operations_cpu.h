@@ -57,7 +57,8 @@ struct wa_path_state {
     cl_kernel convolution, weight_gradient, weight_gradient_finish;
     cl_kernel batch_norm_forward, batch_norm_backward, pool;
     cl_kernel shallow_forward, shallow_gradient; /* where some layer reads few values */
-    cl_kernel dense_forward;                     /* where the first layer is dense */
+    cl_kernel load_batch_bytes, load_batch_floats;
+    cl_kernel dense_forward; /* where the first layer is dense */
     /* by the logarithm of out_vectors; only those that some layer uses */
     cl_kernel wide_gradient[WA_CPU_OUT_VECTOR_KINDS], wide_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem partial, bias_partial;

@@ -68,8 +68,15 @@ struct wa_path_state {
     struct tiled_kernels kinds[TILE_KINDS];
     struct wa_tile batch_norm_tile;
     cl_kernel batch_norm[BATCH_NORM_KERNELS];
+    cl_kernel load_batch_bytes, load_batch_floats;
     cl_mem partial, bias_partial;
 };
+
+static const struct wa_kernel_entry kernel_entries[] = {
+    {"gpu_load.cl", "load_batch_bytes", offsetof(struct wa_path_state, load_batch_bytes), false},
+    {"gpu_load.cl", "load_batch_floats", offsetof(struct wa_path_state, load_batch_floats), false},
+};
+enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 
 static struct wa_blocking blocking(const struct wa_engine *engine)
 {
@@ -180,6 +187,7 @@ static void list_programs(const struct wa_engine *engine, const struct wa_model 
     char options[WA_BATCH_OPTION_BYTES];
     wa_operations_batch_options(model, options);
     list_program(engine, batch_norm_kernels(model->lanes, options), list);
+    wa_operations_add_programs(engine, kernel_entries, KERNEL_COUNT, options, list);
 }
 
 static wa_status make_tiled(struct wa_engine *engine, int kind, struct tiled_kernels *kernels,
@@ -212,6 +220,10 @@ static wa_status make_kernels(struct wa_operations *operations, struct wa_error 
     wa_status status = wa_tile_kernels(operations->engine, &batch_norm, batch_norm_names,
                                        BATCH_NORM_KERNELS, state->batch_norm, err);
     state->batch_norm_tile = batch_norm.tile;
+    if (status == WA_OK) {
+        status = wa_operations_make_kernels(operations->engine, kernel_entries, KERNEL_COUNT,
+                                            options, state, err);
+    }
     bool is_used[TILE_KINDS];
     find_kinds(model, is_used);
     for (int kind = 0; kind < TILE_KINDS && status == WA_OK; kind++) {
@@ -392,6 +404,7 @@ static void destroy(struct wa_operations *operations)
         return;
     }
     release_kernels(state->batch_norm, BATCH_NORM_KERNELS);
+    wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, state);
     for (int kind = 0; kind < TILE_KINDS; kind++) {
         release_kernels(&state->kinds[kind].convolution, 1);
         release_kernels(state->kinds[kind].gradient, GRADIENT_KERNELS);
@@ -514,6 +527,22 @@ static wa_status pool(struct wa_operations *operations, uint32_t layer, cl_mem a
                             a_layout->plane, a_layout->row);
 }
 
+static wa_status load_batch(struct wa_operations *operations, const struct wa_items *items,
+                            cl_mem x, struct wa_error *err)
+{
+    const struct wa_path_state *state = operations->state;
+    const struct wa_model *model = operations->model;
+    cl_kernel kernel =
+        items->element == WA_ELEMENT_U8 ? state->load_batch_bytes : state->load_batch_floats;
+    size_t group = wa_engine_group_limit(operations->engine, kernel);
+    size_t count = (size_t)model->batch * (size_t)items->rows * (size_t)items->columns *
+                   (size_t)items->channels;
+    struct wa_range range = {1, {(count + group - 1) / group * group}, {group}};
+    return wa_engine_launch(operations->engine, kernel, &range, err, "mmiiiiiiii", items->memory, x,
+                            model->batch, items->rows, items->columns, items->channels,
+                            model->lanes, items->x_base, items->x_plane, items->x_row);
+}
+
 static const char *algorithm(const struct wa_operations *operations, uint32_t layer,
                              enum wa_product product)
 {
@@ -534,4 +563,5 @@ const struct wa_operations_path wa_operations_gpu_path = {
     .activate = activate,
     .activate_backward = activate_backward,
     .pool = pool,
+    .load_batch = load_batch,
 };

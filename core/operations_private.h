@@ -21,6 +21,14 @@ struct wa_program_list {
     char (*buffers)[WA_OPERATIONS_OPTION_BYTES]; /* likewise */
 };
 
+/* A batch of items [item][row][column][channel], and where their values go in a tensor. */
+struct wa_items {
+    cl_mem memory;
+    wa_element element;
+    int rows, columns, channels;
+    int x_base, x_plane, x_row;
+};
+
 /* What a path provides. `layer` is never a dense one in convolve and weight_gradient. */
 struct wa_operations_path {
     struct wa_blocking (*blocking)(const struct wa_engine *engine);
@@ -51,6 +59,9 @@ struct wa_operations_path {
     WA_MUST_CHECK wa_status (*pool)(struct wa_operations *operations, uint32_t layer, cl_mem a,
                                     const struct wa_layout *a_layout, cl_mem pooled,
                                     struct wa_error *err);
+    WA_MUST_CHECK wa_status (*load_batch)(struct wa_operations *operations,
+                                          const struct wa_items *items, cl_mem x,
+                                          struct wa_error *err);
 
     /* ---- optional ---- */
     /* Floats that the path keeps behind a set's arranged weights, and how it fills them. */
@@ -99,7 +110,7 @@ struct wa_operations {
     struct wa_path_state *state;
     struct wa_matrix matrix;
     struct wa_arrangement arrangements[2]; /* forward, backward */
-    cl_kernel load_bytes, load_floats, output_error, sum_rows, arrange;
+    cl_kernel output_error, sum_rows, arrange;
     size_t group_items; /* of the kernels of step.cl */
 };
 

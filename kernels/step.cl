@@ -1,58 +1,6 @@
-/* What a training step needs beside layers, for any device: loading a batch, the output error,
- * weights put in the order that convolution kernels read. Scalar code, no vectors.
+/* What a training step needs beside layers, for any device: the output error, weights put in the order that
+ * convolution kernels read. Scalar code, no vectors.
  */
-
-/* Puts `items` [item][row][column][channel] into x [channel][row][column][lane] with a border.
- * A work-item takes `chunk` lanes of `chunk_columns` columns of a row: whole rows suit CPUs, single
- * lanes GPUs, whose neighbours then write side by side. Lanes past the batch stay zero.
- * (Remainders are taken by hand: Oclgrind does not know what x / y beside x % y compiles to.) */
-#define LOAD_ITEMS(TYPE, VALUE)                                                                    \
-    const int lane_chunks = (batch + chunk - 1) / chunk;                                           \
-    const int column_chunks = (columns + chunk_columns - 1) / chunk_columns;                       \
-    const int id = get_global_id(0);                                                               \
-    const int place = id / lane_chunks; /* chunk of columns of a row of a channel */               \
-    const int line = place / column_chunks;                                                        \
-    const int channel = line / rows;                                                               \
-    const int first = (id - place * lane_chunks) * chunk;                                          \
-    const int first_column = (place - line * column_chunks) * chunk_columns;                       \
-    const int row = line - channel * rows;                                                         \
-    if (channel >= channels) {                                                                     \
-        return;                                                                                    \
-    }                                                                                              \
-    const int end = min(first + chunk, batch);                                                     \
-    const int end_column = min(first_column + chunk_columns, columns);                             \
-    const size_t item_size = (size_t)rows * columns * channels;                                    \
-    for (int column = first_column; column < end_column; column++) {                               \
-        __global float *p = x + (size_t)channel * x_plane + x_base + row * x_row + column * lanes; \
-        __global const TYPE *v = items + (size_t)(row * columns + column) * channels + channel;    \
-        for (int n = first; n < end; n++) {                                                        \
-            p[n] = VALUE(v[n * item_size]);                                                        \
-        }                                                                                          \
-    }
-
-#define AS_IT_IS(v) (v)
-
-/* float32's v / 255 of a byte, on every device, where a division may be off in the last bits: a quotient that is
- * nearly right, and what it left over. */
-float of_byte(uchar v)
-{
-    const float inverse = 1.0f / 255.0f, value = v, quotient = value * inverse;
-    return fma(fma(-quotient, 255.0f, value), inverse, quotient);
-}
-
-__kernel void load_bytes(__global const uchar *restrict items, __global float *restrict x, int batch,
-                         int rows, int columns, int channels, int lanes, int x_base, int x_plane,
-                         int x_row, int chunk, int chunk_columns)
-{
-    LOAD_ITEMS(uchar, of_byte)
-}
-
-__kernel void load_floats(__global const float *restrict items, __global float *restrict x,
-                          int batch, int rows, int columns, int channels, int lanes, int x_base,
-                          int x_plane, int x_row, int chunk, int chunk_columns)
-{
-    LOAD_ITEMS(float, AS_IT_IS)
-}
 
 /* Mean over batch and classes of (logits - target)^2, logits = outputs + bias, target = one-hot -
  * offset; its gradient (semantics: Loss); how many largest logits are the label's. One work-group,
