@@ -312,12 +312,12 @@ static void print_rate(double value, int digits)
 static void print_operations(const struct bench *b)
 {
     double sum = 0;
-    (void)printf("\n%-12s %-22s %-14s %8s %9s %9s %9s %9s\n", "layer", "operation", "algorithm",
+    (void)printf("\n%-12s %-26s %-14s %8s %9s %9s %9s %9s\n", "layer", "operation", "algorithm",
                  "launches", "ms", "GFLOP/s", "GB/s", "% of peak");
     for (size_t i = 0; i < b->operation_count; i++) {
         const struct wa_work *work = &b->operations[i].work;
         struct rates r = rates_of(b, &b->operations[i]);
-        (void)printf("%-12s %-22s %-14s %8.4g", work->layer ? work->layer : "",
+        (void)printf("%-12s %-26s %-14s %8.4g", work->layer ? work->layer : "",
                      work->operation ? work->operation : "", work->algorithm ? work->algorithm : "",
                      r.launches);
         print_rate(r.ms, 3);

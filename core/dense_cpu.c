@@ -1,8 +1,9 @@
-/* Dense layers on CPUs, product and activation in one launch: kernels/cpu_dense.cl. */
+/* Dense layers on CPUs, product and activation in one launch, forward and back: kernels/cpu_dense.cl. */
 #include "operations_cpu.h"
 
 static const struct wa_kernel_entry kernel_entries[] = {
     {"cpu_dense.cl", "dense_forward", offsetof(struct wa_path_state, dense_forward), true},
+    {"cpu_dense.cl", "dense_backward", offsetof(struct wa_path_state, dense_backward), true},
 };
 enum { KERNEL_COUNT = sizeof kernel_entries / sizeof *kernel_entries };
 
@@ -34,11 +35,14 @@ void wa_cpu_dense_finish(struct wa_operations *operations)
     wa_operations_release_kernels(kernel_entries, KERNEL_COUNT, operations->state);
 }
 
-bool wa_cpu_dense_fits(const struct wa_operations *operations, uint32_t layer)
+bool wa_cpu_dense_joins(const struct wa_operations *operations, uint32_t layer,
+                        enum wa_product product)
 {
     const struct wa_model *model = operations->model;
-    struct wa_matrix_shape shape = wa_operations_dense_shape(model, layer, WA_PRODUCT_FORWARD);
-    return is_any_used(model) && model->layers[layer].is_dense &&
+    struct wa_matrix_shape shape = wa_operations_dense_shape(model, layer, product);
+    bool has_activation =
+        product == WA_PRODUCT_FORWARD ? layer + 1 < model->layer_count : layer > 0;
+    return is_any_used(model) && model->layers[layer].is_dense && has_activation &&
            wa_matrix_library_of(&operations->matrix, &shape) == WA_MATRIX_OWN;
 }
 
@@ -59,4 +63,24 @@ wa_status wa_cpu_dense_forward(struct wa_operations *operations, uint32_t layer,
         l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
         (int)keep_h, (int)wa_cpu_leaves_cache(operations->engine, a_layout), a_layout->base,
         a_layout->plane);
+}
+
+wa_status wa_cpu_dense_backward(struct wa_operations *operations, uint32_t layer,
+                                struct wa_gradient_source source, cl_mem h, cl_mem slope_h,
+                                cl_mem inverse, cl_mem dz, struct wa_error *err)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    const struct wa_model_layer *above = l + 1;
+    const struct wa_layout *to = &l->gradient;
+    struct wa_matrix_shape s =
+        wa_operations_dense_shape(operations->model, layer + 1, WA_PRODUCT_BACKWARD);
+    struct wa_matrix_cut cut = wa_matrix_cut_columns(operations->engine, s.m);
+    struct wa_range range = {1, {cut.groups[0]}, {1}};
+    return wa_engine_launch(
+        operations->engine, operations->state->dense_backward, &range, err, "mmmmmmmmiiiifiliiiii",
+        source.weights_above, source.dz_above, source.memory, h, slope_h, inverse, dz,
+        operations->state->bias_partial, s.m, s.n, s.k, (int)above->weight_offset,
+        (double)above->scale, cut.k_block, cut.local_bytes,
+        l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
+        (int)wa_cpu_leaves_cache(operations->engine, to), to->base, to->plane);
 }

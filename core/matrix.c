@@ -18,6 +18,7 @@ enum {
     PACKED_STRETCH = 256,
     PANEL_STRETCH = 128,
     GROUPS_PER_UNIT = 8,
+    ROW_GROUPS_PER_UNIT = 16, /* where a group has nothing to pack for itself alone */
 };
 
 static size_t gpu_bytes(const struct wa_tile *tile, int slice)
@@ -99,7 +100,7 @@ static size_t blocks(int count, int block)
 /* Work-items enough to share out evenly, each with as many rows as that leaves it. */
 static size_t row_groups(const struct wa_engine *engine, int m, int block)
 {
-    size_t most = (size_t)engine->device->info.compute_units * GROUPS_PER_UNIT;
+    size_t most = (size_t)engine->device->info.compute_units * ROW_GROUPS_PER_UNIT;
     size_t all = blocks(m, block);
     return all < most ? all : most;
 }
@@ -113,7 +114,7 @@ struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, i
 }
 
 /* Columns of a are packed, to stay in L1. */
-static struct wa_matrix_cut cut_columns(const struct wa_engine *engine, int m)
+struct wa_matrix_cut wa_matrix_cut_columns(const struct wa_engine *engine, int m)
 {
     return (struct wa_matrix_cut){{row_groups(engine, m, PACKED_ROWS), 1},
                                   PACKED_STRETCH,
@@ -141,8 +142,8 @@ static wa_status cpu_product(struct wa_matrix *matrix, int m, int n, int k, floa
                              const struct wa_matrix_operand *a, const struct wa_matrix_operand *b,
                              const struct wa_matrix_operand *c, struct wa_error *err)
 {
-    struct wa_matrix_cut cut =
-        a->transposed ? cut_columns(matrix->engine, m) : wa_matrix_cut_rows(matrix->engine, m, n);
+    struct wa_matrix_cut cut = a->transposed ? wa_matrix_cut_columns(matrix->engine, m)
+                                             : wa_matrix_cut_rows(matrix->engine, m, n);
     struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
     if (!a->transposed) {
         return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiifi",

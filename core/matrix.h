@@ -70,6 +70,7 @@ WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n
 
 /* The cut of an own product of the CPU path without transposes. */
 struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, int n);
+struct wa_matrix_cut wa_matrix_cut_columns(const struct wa_engine *engine, int m);
 
 /* Whether a product of this shape can give the sums of a's rows beside c: own kernels of the CPU path with
  * b transposed. */

@@ -512,31 +512,6 @@ static uint64_t source_flop(const struct wa_operations *operations, const struct
     return source.feedback ? 2 * classes * values(operations, &l->output) : 0;
 }
 
-wa_status wa_operations_activate_backward(struct wa_operations *operations, uint32_t layer,
-                                          struct wa_gradient_source source, cl_mem h,
-                                          cl_mem slope_h, cl_mem inverse, cl_mem dz,
-                                          struct wa_error *err)
-{
-    const struct wa_model_layer *l = &operations->model->layers[layer];
-    bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
-    if (operations->engine->omits_activations) {
-        return WA_OK;
-    }
-    const struct wa_work work = {l->name,
-                                 source.feedback && is_normalized ? "direct feedback, batch norm"
-                                 : source.feedback                ? "direct feedback, activation"
-                                 : is_normalized                  ? "batch norm backward"
-                                                                  : "activation backward",
-                                 NULL};
-    uint64_t floats = source_floats(operations, l, source) +
-                      values(operations, &l->output) * (slope_h == h ? 2 : 3);
-    wa_engine_note_work(operations->engine, &work, source_flop(operations, l, source),
-                        floats * sizeof(float));
-    note_activation(operations, floats);
-    return operations->path->activate_backward(operations, layer, source, h, slope_h, inverse, dz,
-                                               err);
-}
-
 /* What goes in one pass moves its input and its outputs once, and computes as the product does. */
 static void note_joined(struct wa_operations *operations, uint32_t layer, const char *operation,
                         uint64_t outputs, uint64_t more_flop)
@@ -548,6 +523,38 @@ static void note_joined(struct wa_operations *operations, uint32_t layer, const 
                         tensors * sizeof(float));
 }
 
+wa_status wa_operations_activate_backward(struct wa_operations *operations, uint32_t layer,
+                                          struct wa_gradient_source source, cl_mem h,
+                                          cl_mem slope_h, cl_mem inverse, cl_mem dz,
+                                          struct wa_error *err)
+{
+    const struct wa_model_layer *l = &operations->model->layers[layer];
+    bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
+    if (operations->engine->omits_activations) {
+        return WA_OK;
+    }
+    uint64_t output = values(operations, &l->output);
+    uint64_t floats = source_floats(operations, l, source) + output * (slope_h == h ? 2 : 3);
+    note_activation(operations, floats);
+    if (source.weights_above) {
+        note_joined(operations, layer + 1,
+                    is_normalized ? "backward data, batch norm" : "backward data, activation",
+                    values(operations, &l[1].output) + output * (slope_h == h ? 1 : 2), 0);
+        return operations->path->dense_backward(operations, layer, source, h, slope_h, inverse, dz,
+                                                err);
+    }
+    const struct wa_work work = {l->name,
+                                 source.feedback && is_normalized ? "direct feedback, batch norm"
+                                 : source.feedback                ? "direct feedback, activation"
+                                 : is_normalized                  ? "batch norm backward"
+                                                                  : "activation backward",
+                                 NULL};
+    wa_engine_note_work(operations->engine, &work, source_flop(operations, l, source),
+                        floats * sizeof(float));
+    return operations->path->activate_backward(operations, layer, source, h, slope_h, inverse, dz,
+                                               err);
+}
+
 /* Without activations, as bench may ask for, there is nothing to join. */
 static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
 {
@@ -555,10 +562,16 @@ static bool is_shallow(const struct wa_operations *operations, uint32_t layer)
            operations->path->is_shallow(operations, layer);
 }
 
-static bool joins_dense(const struct wa_operations *operations, uint32_t layer)
+static bool joins_dense(const struct wa_operations *operations, uint32_t layer,
+                        enum wa_product product)
 {
     return operations->path->joins_dense && !operations->engine->omits_activations &&
-           operations->path->joins_dense(operations, layer);
+           operations->path->joins_dense(operations, layer, product);
+}
+
+bool wa_operations_joins_backward(const struct wa_operations *operations, uint32_t layer)
+{
+    return joins_dense(operations, layer, WA_PRODUCT_BACKWARD);
 }
 
 wa_status wa_operations_forward_activate(struct wa_operations *operations, uint32_t layer,
@@ -568,7 +581,7 @@ wa_status wa_operations_forward_activate(struct wa_operations *operations, uint3
 {
     const struct wa_model_layer *l = &operations->model->layers[layer];
     uint64_t output = values(operations, &l->output);
-    if (joins_dense(operations, layer)) {
+    if (joins_dense(operations, layer, WA_PRODUCT_FORWARD)) {
         bool is_normalized = l->shape.normalization == WA_NORMALIZATION_BATCH;
         note_joined(operations, layer,
                     is_normalized ? "forward, batch norm" : "forward, activation",

@@ -84,12 +84,18 @@ WA_MUST_CHECK wa_status wa_operations_forward_activate(struct wa_operations *ope
 /* A gradient at a layer's output: whole, or one for all positions of a channel ([channel][lane],
  * times 1/positions: what pooling sends down). Where wa_operations_joins_feedback says so, `feedback` (else
  * NULL) may give it instead: direct feedback [channel][row][column][class] times `memory`, the output error
- * [class][lane]. */
+ * [class][lane]. Where wa_operations_joins_backward says so of the layer above, wa_operations_backward of that may be
+ * left to what takes the source, which puts its product into `memory`: `weights_above` (else NULL) and `dz_above`. */
 struct wa_gradient_source {
     cl_mem memory;
     bool is_pooled;
     cl_mem feedback;
+    cl_mem weights_above, dz_above;
 };
+
+/* Whether the layer's wa_operations_backward can be joined to the way back of the layer below. Then it must not write
+ * where the layer's own dz is. */
+bool wa_operations_joins_backward(const struct wa_operations *operations, uint32_t layer);
 
 /* Whether the layers' way back takes direct feedback without it being multiplied out first. */
 bool wa_operations_joins_feedback(const struct wa_operations *operations);

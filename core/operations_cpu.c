@@ -329,6 +329,7 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .shallow_forward = wa_cpu_shallow_forward,
     .shallow_gradient = wa_cpu_shallow_gradient,
     .remakes = wa_cpu_shallow_remakes,
-    .joins_dense = wa_cpu_dense_fits,
+    .joins_dense = wa_cpu_dense_joins,
     .dense_forward = wa_cpu_dense_forward,
+    .dense_backward = wa_cpu_dense_backward,
 };

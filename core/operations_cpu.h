@@ -58,7 +58,7 @@ struct wa_path_state {
     cl_kernel batch_norm_forward, batch_norm_backward, pool;
     cl_kernel shallow_forward, shallow_gradient; /* where some layer reads few values */
     cl_kernel load_batch_bytes, load_batch_floats;
-    cl_kernel dense_forward; /* where the first layer is dense */
+    cl_kernel dense_forward, dense_backward; /* where the first layer is dense */
     /* by the logarithm of out_vectors; only those that some layer uses */
     cl_kernel wide_gradient[WA_CPU_OUT_VECTOR_KINDS], wide_finish[WA_CPU_OUT_VECTOR_KINDS];
     cl_mem partial, bias_partial;
@@ -90,7 +90,13 @@ void wa_cpu_dense_programs(const struct wa_engine *engine, const struct wa_model
 WA_MUST_CHECK wa_status wa_cpu_dense_init(struct wa_operations *operations,
                                           const char *batch_options, struct wa_error *err);
 void wa_cpu_dense_finish(struct wa_operations *operations);
-bool wa_cpu_dense_fits(const struct wa_operations *operations, uint32_t layer);
+/* Of a layer's products those that are joined with the activation behind them. */
+bool wa_cpu_dense_joins(const struct wa_operations *operations, uint32_t layer,
+                        enum wa_product product);
+WA_MUST_CHECK wa_status wa_cpu_dense_backward(struct wa_operations *operations, uint32_t layer,
+                                              struct wa_gradient_source source, cl_mem h,
+                                              cl_mem slope_h, cl_mem inverse, cl_mem dz,
+                                              struct wa_error *err);
 WA_MUST_CHECK wa_status wa_cpu_dense_forward(struct wa_operations *operations, uint32_t layer,
                                              cl_mem weights, cl_mem x, cl_mem z, bool keep_h,
                                              cl_mem a, const struct wa_layout *a_layout,

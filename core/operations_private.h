@@ -81,8 +81,14 @@ struct wa_operations_path {
                                                 cl_mem gradients, struct wa_error *err);
     /* Of those, layers whose h shallow_gradient can make again. */
     bool (*remakes)(const struct wa_operations *operations, uint32_t layer);
-    /* Dense layers whose product and activation go in one launch forward: h takes z's place. Both or none. */
-    bool (*joins_dense)(const struct wa_operations *operations, uint32_t layer);
+    /* Dense layers whose product and the activation behind it go in one launch: forward h takes z's place, and back
+     * source.weights_above is not NULL. All of these or none. */
+    bool (*joins_dense)(const struct wa_operations *operations, uint32_t layer,
+                        enum wa_product product);
+    WA_MUST_CHECK wa_status (*dense_backward)(struct wa_operations *operations, uint32_t layer,
+                                              struct wa_gradient_source source, cl_mem h,
+                                              cl_mem slope_h, cl_mem inverse, cl_mem dz,
+                                              struct wa_error *err);
     WA_MUST_CHECK wa_status (*dense_forward)(struct wa_operations *operations, uint32_t layer,
                                              cl_mem weights, cl_mem x, cl_mem z, bool keep_h,
                                              cl_mem a, const struct wa_layout *a_layout,

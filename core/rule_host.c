@@ -359,14 +359,22 @@ static wa_status forward(const wa_rule_host *host, const wa_weights *weights, wa
     return wa_rule_host_forward(session, weights, tape);
 }
 
+/* The error stands at a layer's output, where its memory has it. */
+static void place_delta(struct wa_delta *delta, uint32_t layer, bool is_pooled)
+{
+    delta->layer = layer;
+    delta->is_error = false;
+    delta->is_pooled = is_pooled;
+    delta->feedback = NULL;
+    delta->weights_above = delta->dz_above = NULL;
+}
+
 wa_status wa_rule_host_output_error(struct wa_session *session, const struct wa_tape *tape,
                                     struct wa_delta *delta)
 {
     uint32_t top = session->model.layer_count - 1;
-    delta->layer = top;
+    place_delta(delta, top, false);
     delta->is_error = true;
-    delta->is_pooled = false;
-    delta->feedback = NULL;
     if (session->is_planning) {
         return WA_OK;
     }
@@ -420,16 +428,20 @@ static void note_needs(struct wa_session *session, const wa_backward *b)
     }
 }
 
-/* The error at the layer's output. */
-static struct wa_gradient_source source_of(const struct wa_session *session, const wa_backward *b)
+/* The error at the layer's output. The product that brings it is taken once: then it is in memory. */
+static struct wa_gradient_source take_source(const struct wa_session *session, const wa_backward *b)
 {
-    const struct wa_delta *delta = b->delta;
+    struct wa_delta *delta = b->delta;
     if (delta->feedback) {
-        return (struct wa_gradient_source){session->error_delta->error, false,
-                                           delta->feedback->memory[b->layer]};
+        return (struct wa_gradient_source){.memory = session->error_delta->error,
+                                           .feedback = delta->feedback->memory[b->layer]};
     }
-    return (struct wa_gradient_source){delta->is_pooled ? delta->pooled : delta->whole,
-                                       delta->is_pooled, NULL};
+    struct wa_gradient_source source = {.memory = delta->is_pooled ? delta->pooled : delta->whole,
+                                        .is_pooled = delta->is_pooled,
+                                        .weights_above = delta->weights_above,
+                                        .dz_above = delta->dz_above};
+    delta->weights_above = delta->dz_above = NULL;
+    return source;
 }
 
 /* dz of a layer from the error at its output, with h of one tape and ReLU' of another. */
@@ -437,7 +449,7 @@ static wa_status activate_backward(struct wa_session *session, const wa_backward
                                    const struct wa_tape *tape, const struct wa_tape *slope_tape)
 {
     const struct tape_layer *t = &tape->layers[b->layer];
-    return wa_operations_activate_backward(session->operations, b->layer, source_of(session, b),
+    return wa_operations_activate_backward(session->operations, b->layer, take_source(session, b),
                                            t->h, slope_tape->layers[b->layer].h, t->inverse,
                                            session->dz[b->layer], session->err);
 }
@@ -455,7 +467,7 @@ static wa_status activate_gradient(struct wa_session *session, const wa_backward
                                      .slope_layout =
                                          wa_rule_host_activity_layout(session, b->layer)};
     return wa_operations_activate_gradient(
-        session->operations, b->layer, source_of(session, b), &passed, session->dz[b->layer],
+        session->operations, b->layer, take_source(session, b), &passed, session->dz[b->layer],
         layer_input(session, b->gradient_tape, b->layer), session->gradients, session->err);
 }
 
@@ -468,15 +480,18 @@ static wa_status weight_gradient(struct wa_session *session, const wa_backward *
 
 static wa_status transport(struct wa_session *session, const wa_backward *b, cl_mem dz)
 {
-    bool to_pooled = session->model.layers[b->layer].shape.input == WA_INPUT_POOLED;
-    wa_status status = wa_operations_backward(
-        session->operations, b->layer, b->transport->memory, b->transport->arranged[1], dz,
-        to_pooled ? b->delta->pooled : b->delta->whole, session->err);
-    b->delta->layer = b->layer - 1;
-    b->delta->is_pooled = to_pooled;
-    b->delta->is_error = false;
-    b->delta->feedback = NULL;
-    return status;
+    struct wa_delta *delta = b->delta;
+    place_delta(delta, b->layer - 1,
+                session->model.layers[b->layer].shape.input == WA_INPUT_POOLED);
+    /* A rule that has kernels of its own may change the weights before the product is taken. */
+    if (!session->has_opencl_rule && wa_operations_joins_backward(session->operations, b->layer)) {
+        delta->weights_above = b->transport->memory;
+        delta->dz_above = dz;
+        return WA_OK;
+    }
+    return wa_operations_backward(session->operations, b->layer, b->transport->memory,
+                                  b->transport->arranged[1], dz,
+                                  delta->is_pooled ? delta->pooled : delta->whole, session->err);
 }
 
 static wa_status check_backward(struct wa_session *session, const wa_backward *b)
@@ -552,9 +567,7 @@ static wa_status feed_back(const wa_rule_host *host, const wa_feedback *feedback
         return misuse(session, "feed_back",
                       "expected feedback, a layer below the readout and a delta");
     }
-    delta->layer = layer;
-    delta->is_error = false;
-    delta->is_pooled = feedback->is_pooled;
+    place_delta(delta, layer, feedback->is_pooled);
     if (session->is_planning) {
         delta->needs_whole = delta->needs_whole || !feedback->is_pooled;
         return WA_OK;

@@ -137,12 +137,15 @@ static bool is_same_layout(const struct wa_layout *a, const struct wa_layout *b)
            a->before == b->before && a->after == b->after;
 }
 
-/* The layer whose dz buffer layer l uses: layers of one layout share one, its border stays zero. */
+/* The layer whose dz buffer layer l uses: layers of one layout share one, its border stays zero; dense layers every
+ * other one, as dz of one is made while that of the layer above is read. */
 static uint32_t dz_owner(const struct wa_session *session, uint32_t l)
 {
     for (uint32_t k = 0; k < l; k++) {
-        if (session->needs_dz[k] && is_same_layout(&session->model.layers[l].gradient,
-                                                   &session->model.layers[k].gradient)) {
+        bool may_share = !session->model.layers[l].is_dense || (l - k) % 2 == 0;
+        if (may_share && session->needs_dz[k] &&
+            is_same_layout(&session->model.layers[l].gradient,
+                           &session->model.layers[k].gradient)) {
             return k;
         }
     }

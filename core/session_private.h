@@ -50,6 +50,7 @@ struct wa_delta {
     bool needs_whole;
     cl_mem error, pooled, whole;
     const struct wa_feedback *feedback; /* brings the output error, in place of `whole`; or NULL */
+    cl_mem weights_above, dz_above;     /* whose product is not in `whole` yet, or NULL */
     const struct wa_weights *carrier;   /* of a sequence: carried the error down to the states */
 };
 

@@ -146,3 +146,48 @@ INLINE float activate_position(__global const float *z, __global float *h, __glo
 #undef VALUE
     return r;
 }
+
+/* Back through ReLU and batch norm: dz = r (m - mean(m) - h mean(m h)) with m = g where slope_h > 0 and 0 elsewhere,
+ * or r m with `normalize` 0; g as output_gradient takes it (feedback: IN_REGISTERS only), slope_h may be h. With
+ * `streams` dz goes past the caches. Adds the lanes of dz to *bias_sum. */
+INLINE void activate_position_backward(__global const float *restrict g, float g_scale,
+                                       __global const float *restrict feedback, int classes,
+                                       __global const float *h, __global const float *slope_h, float r,
+                                       __global float *restrict dz, int normalize, int rectify, int streams,
+                                       vec *bias_sum)
+{
+    const vec fresh = fresh_lanes(), valid = valid_lanes();
+#if IN_REGISTERS
+    vec m[VECTORS], v[VECTORS];
+    output_gradient(g, g_scale, feedback, classes, m);
+    EACH_VECTOR
+    {
+        v[i] = load(h + START(i));
+        m[i] = SLOPED(m[i], load(slope_h + START(i)), rectify);
+    }
+#define GRADIENT(i) m[i]
+#define NORMAL(i) v[i]
+#else
+#define GRADIENT(i) SLOPED(load(g + START(i)) * g_scale, load(slope_h + START(i)), rectify)
+#define NORMAL(i) load(h + START(i))
+#endif
+    float mean = 0.0f, mean_product = 0.0f;
+    if (normalize) {
+        MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
+    }
+#define NORMALIZE(STORE)                                                                                     \
+    EACH_VECTOR                                                                                              \
+    {                                                                                                        \
+        const vec value = KEPT(i, (GRADIENT(i) - mean - NORMAL(i) * mean_product) * r, valid);               \
+        *bias_sum += COUNTED(i, value, fresh);                                                               \
+        STORE(value, dz, i)                                                                                  \
+    }
+    if (streams) {
+        NORMALIZE(STREAM)
+    } else {
+        NORMALIZE(STORE)
+    }
+#undef NORMALIZE
+#undef GRADIENT
+#undef NORMAL
+}

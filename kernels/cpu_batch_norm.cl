@@ -31,11 +31,9 @@ KERNEL void batch_norm_forward(__global const float *restrict z, __global float 
     }
 }
 
-/* Back through ReLU and batch norm: with m = g where slope_h > 0 and 0 elsewhere,
- * dz = scale * inverse * (m - mean(m) - h mean(m h)), written with a border for the next product.
- * g has strides of its own: after pooling all positions of a channel share one; or with classes > 0 (and
- * IN_REGISTERS) it is the output error, of which `feedback` [channel][row][column][class] brings each position
- * its own. `bias_partial` gets the sum of dz over each row. slope_h may be h. */
+/* Back through ReLU and batch norm, written with a border for the next product. g has strides of its own: after
+ * pooling all positions of a channel share one; or with classes > 0 it is the output error, of which `feedback`
+ * [channel][row][column][class] brings each position its own. `bias_partial` gets the sum of dz over each row. */
 KERNEL void batch_norm_backward(__global const float *restrict g, __global const float *restrict feedback,
                                 __global const float *h,
                                 __global const float *slope_h, __global const float *restrict inverse,
@@ -45,48 +43,16 @@ KERNEL void batch_norm_backward(__global const float *restrict g, __global const
                                 int dz_base, int dz_plane, int dz_row)
 {
     const int c = get_group_id(0), row = get_group_id(1), rows = get_num_groups(1);
-    const vec fresh = fresh_lanes(), valid = valid_lanes();
     vec bias_sum = (vec)0.0f;
     for (int column = 0; column < columns; column++) {
         const size_t position = ((size_t)c * rows + row) * columns + column;
         const size_t hi = (size_t)c * h_plane + row * h_row + column * LANES;
         __global const float *gp =
             classes > 0 ? g : g + (size_t)c * g_plane + row * g_row + column * g_column;
-#if IN_REGISTERS
-        vec m[VECTORS], v[VECTORS];
-        output_gradient(gp, g_scale, feedback + position * classes, classes, m);
-        EACH_VECTOR
-        {
-            v[i] = load(h + hi + START(i));
-            m[i] = SLOPED(m[i], load(slope_h + hi + START(i)), rectify);
-        }
-#define GRADIENT(i) m[i]
-#define NORMAL(i) v[i]
-#else
-#define GRADIENT(i) SLOPED(load(gp + START(i)) * g_scale, load(slope_h + hi + START(i)), rectify)
-#define NORMAL(i) load(h + hi + START(i))
-#endif
-        const float r = inverse[position] * scale;
-        float mean = 0.0f, mean_product = 0.0f;
-        if (normalize) {
-            MEASURE_GRADIENT(GRADIENT, NORMAL, fresh, mean, mean_product)
-        }
-        __global float *dp = dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES;
-#define NORMALIZE(STORE)                                                                                     \
-    EACH_VECTOR                                                                                              \
-    {                                                                                                        \
-        const vec value = KEPT(i, (GRADIENT(i) - mean - NORMAL(i) * mean_product) * r, valid);               \
-        bias_sum += COUNTED(i, value, fresh);                                                                \
-        STORE(value, dp, i)                                                                                  \
-    }
-        if (streams) {
-            NORMALIZE(STREAM)
-        } else {
-            NORMALIZE(STORE)
-        }
-#undef NORMALIZE
-#undef GRADIENT
-#undef NORMAL
+        activate_position_backward(gp, g_scale, feedback + position * classes, classes, h + hi, slope_h + hi,
+                                   inverse[position] * scale,
+                                   dz + (size_t)c * dz_plane + dz_base + row * dz_row + column * LANES,
+                                   normalize, rectify, streams, &bias_sum);
     }
     bias_partial[(size_t)c * rows + row] = sum_lanes(bias_sum);
 }

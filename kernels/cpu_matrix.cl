@@ -94,15 +94,8 @@ KERNEL void product_of_transpose(__global const float *restrict a, __global cons
                         k, alpha);
         return;
     }
-    for (int p = 0; p < k; p += k_block) {
-        const int length = min(k_block, k - p);
-        for (int row = row_begin; row < row_end; row += PACKED_ROWS) {
-            multiply_column_block(a + a_base + (size_t)p * a_row + row, a_row, min(PACKED_ROWS, row_end - row),
-                                  b + b_base + (size_t)p * b_row, b_row, length,
-                                  c + c_base + (size_t)row * c_row, c_row, n, p == 0,
-                                  p + length < k ? 1.0f : alpha, packed);
-        }
-    }
+    multiply_all_columns(a + a_base, a_row, b + b_base, b_row, c + c_base, c_row, row_begin, row_end, n, k, alpha,
+                         k_block, packed);
 }
 
 /* The sums of rows first to end - 1, each in the order of its elements: WIDTH rows in the lanes of a vector. */

@@ -269,3 +269,18 @@ INLINE void multiply_column_block(__global const float *restrict a, int a_row, i
         }
     }
 }
+
+/* Rows of c from columns of a, at least WIDTH columns of c; `packed` takes k_block x PACKED_ROWS values of a. */
+INLINE void multiply_all_columns(__global const float *restrict a, int a_row, __global const float *restrict b,
+                                 int b_row, __global float *restrict c, int c_row, int row_begin, int row_end,
+                                 int n, int k, float alpha, int k_block, __local float *restrict packed)
+{
+    for (int p = 0; p < k; p += k_block) {
+        const int length = min(k_block, k - p);
+        for (int row = row_begin; row < row_end; row += PACKED_ROWS) {
+            multiply_column_block(a + (size_t)p * a_row + row, a_row, min(PACKED_ROWS, row_end - row),
+                                  b + (size_t)p * b_row, b_row, length, c + (size_t)row * c_row, c_row, n,
+                                  p == 0, p + length < k ? 1.0f : alpha, packed);
+        }
+    }
+}

@@ -237,8 +237,9 @@ static void check_activate_backward(struct wa_fixture *fixture, struct wa_networ
     int batch = network->model.batch;
     size_t count = wa_fixture_layout_count(out, batch);
     struct wa_layout pooled = wa_layout_make(out->channels, 1, 1, out->lanes, 0, 0);
-    struct wa_gradient_source source = {send(fixture, b->is_pooled ? &pooled : out, batch, b->g),
-                                        b->is_pooled, NULL};
+    struct wa_gradient_source source = {
+        .memory = send(fixture, b->is_pooled ? &pooled : out, batch, b->g),
+        .is_pooled = b->is_pooled};
     cl_mem h = send(fixture, out, batch, b->h);
     cl_mem slope_h = b->slope_h == b->h ? h : send(fixture, out, batch, b->slope_h);
     cl_mem inverse = wa_fixture_input(fixture, b->inverse, wa_fixture_layout_count(out, 1));

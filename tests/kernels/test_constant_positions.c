@@ -155,7 +155,7 @@ static void go_back(struct run *run)
         cl_mem dz = wa_fixture_input(fixture, zeros, layer->gradient.floats);
         wa_network_describe(fixture, &run->network, l);
         WA_FIXTURE_CHECK(fixture, wa_operations_activate_backward(
-                                      operations, l, (struct wa_gradient_source){g, false, NULL},
+                                      operations, l, (struct wa_gradient_source){.memory = g},
                                       run->h[l], run->h[l], run->inverse[l], dz, &fixture->err));
         expect_zeros(run, "dz", run->is_constant[l + 1], &layer->gradient, dz);
         struct wa_layout below = wa_layout_make(layer->input.channels, layer->input.rows,

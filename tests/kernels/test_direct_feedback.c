@@ -74,11 +74,11 @@ static void check_layer(struct wa_fixture *fixture, const struct wa_network *net
 {
     const struct wa_layout *out = &network->model.layers[l].output;
     struct operands o = make_operands(fixture, network, l);
-    struct wa_gradient_source first = {wa_fixture_output(fixture, out->floats), false, NULL};
+    struct wa_gradient_source first = {.memory = wa_fixture_output(fixture, out->floats)};
     WA_FIXTURE_CHECK(fixture, wa_operations_feed_back(network->operations, l, o.feedback,
                                                       (int)wa_fixture_layout_count(out, 1), o.error,
                                                       first.memory, &fixture->err));
-    struct wa_gradient_source joined = {o.error, false, o.feedback};
+    struct wa_gradient_source joined = {.memory = o.error, .feedback = o.feedback};
     assert_memory_equal(way_back(fixture, network, l, first, &o),
                         way_back(fixture, network, l, joined, &o),
                         network->model.layers[l].gradient.floats * sizeof(float));

@@ -153,8 +153,9 @@ static void check_gradient(struct wa_fixture *fixture, struct wa_network *networ
     float *g = wa_fixture_random(fixture, wa_fixture_layout_count(&g_layout, batch));
     float *other = wa_fixture_random(fixture, wa_fixture_layout_count(out, batch));
     struct wa_gradient_source source = {
-        wa_fixture_input(fixture, wa_fixture_pack(fixture, &g_layout, batch, g), g_layout.floats),
-        is_pooled, NULL};
+        .memory = wa_fixture_input(fixture, wa_fixture_pack(fixture, &g_layout, batch, g),
+                                   g_layout.floats),
+        .is_pooled = is_pooled};
     cl_mem slope_h =
         has_own_slope
             ? f->h
@@ -185,9 +186,8 @@ static void check_remaking(struct wa_fixture *fixture, struct wa_network *networ
     size_t count = network->model.parameter_count;
     float *g = wa_fixture_random(fixture, wa_fixture_layout_count(out, network->model.batch));
     struct wa_gradient_source source = {
-        wa_fixture_input(fixture, wa_fixture_pack(fixture, out, network->model.batch, g),
-                         out->floats),
-        false, NULL};
+        .memory = wa_fixture_input(fixture, wa_fixture_pack(fixture, out, network->model.batch, g),
+                                   out->floats)};
     const struct operands other = make_operands(fixture, network);
     const struct activated f = in_one_pass(fixture, network, o, true, true);
     const struct activated slope = in_one_pass(fixture, network, &other, true, true);
@@ -258,6 +258,48 @@ static void test_more_values(void **state)
     check(*state, &shape, false);
 }
 
+/* The readout's product with the way back of the layer below in one launch, with its own slope and another net's. */
+static void check_dense_backward(struct wa_fixture *fixture, struct wa_network *network,
+                                 const struct operands *o, const struct activated *f)
+{
+    enum { FIRST, READOUT };
+    struct wa_operations *operations = network->operations;
+    const struct wa_model_layer *layers = network->model.layers;
+    const struct wa_layout *out = &layers[FIRST].output;
+    const struct wa_layout *to = &layers[FIRST].gradient;
+    const struct wa_layout *top = &layers[READOUT].output;
+    int batch = network->model.batch;
+    float *error = wa_fixture_random(fixture, wa_fixture_layout_count(top, batch));
+    float *other = wa_fixture_random(fixture, wa_fixture_layout_count(out, batch));
+    cl_mem dz_above =
+        wa_fixture_input(fixture, wa_fixture_pack(fixture, top, batch, error), top->floats);
+    cl_mem slopes[] = {
+        f->h, wa_fixture_input(fixture, wa_fixture_pack(fixture, out, batch, other), out->floats)};
+    assert_int_equal(wa_operations_joins_backward(operations, READOUT),
+                     fixture->engine.path == WA_PATH_CPU);
+    assert_false(wa_operations_joins_backward(operations, FIRST)); /* nothing is below it */
+    for (size_t i = 0; i < LENGTH(slopes) && fixture->engine.path == WA_PATH_CPU; i++) {
+        cl_mem dz[] = {wa_fixture_output(fixture, to->floats),
+                       wa_fixture_output(fixture, to->floats)};
+        struct wa_gradient_source source = {.memory = wa_fixture_output(fixture, out->floats)};
+        WA_FIXTURE_CHECK(fixture, wa_operations_backward(operations, READOUT, o->weights, NULL,
+                                                         dz_above, source.memory, &fixture->err));
+        WA_FIXTURE_CHECK(fixture,
+                         wa_operations_activate_backward(operations, FIRST, source, f->h, slopes[i],
+                                                         f->inverse, dz[0], &fixture->err));
+        const struct wa_gradient_source joined = {.memory = wa_fixture_output(fixture, out->floats),
+                                                  .weights_above = o->weights,
+                                                  .dz_above = dz_above};
+        uint64_t before = fixture->engine.launches;
+        WA_FIXTURE_CHECK(fixture,
+                         wa_operations_activate_backward(operations, FIRST, joined, f->h, slopes[i],
+                                                         f->inverse, dz[1], &fixture->err));
+        assert_int_equal(fixture->engine.launches - before, 1);
+        expect_same(fixture, joined.memory, source.memory, out->floats);
+        expect_same(fixture, dz[1], dz[0], to->floats);
+    }
+}
+
 /* Rows and lanes that fill no whole block or vector, a lone row, more than a stretch of the inner index, no batch
  * norm. */
 static void test_dense(void **state)
@@ -281,12 +323,13 @@ static void test_dense(void **state)
         wa_engine_use_vectors(&fixture->engine, widths[i % LENGTH(widths)]);
         struct wa_network_shape shape = dense[i / LENGTH(widths)];
         struct wa_network network;
-        shape.classes = 3;
+        shape.classes = 3 + (int)(i % 2) * 300; /* and more than a stretch of the inner index */
         shape.is_flattened = true;
         wa_network_open(fixture, &shape, &network);
         wa_network_describe(fixture, &network, 0);
         struct operands o = make_operands(fixture, &network);
-        (void)check_forward(fixture, &network, &o, true);
+        struct activated f = check_forward(fixture, &network, &o, true);
+        check_dense_backward(fixture, &network, &o, &f);
         wa_network_close(&network);
         wa_fixture_clear(fixture);
     }
