@@ -68,7 +68,7 @@ WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n
                                           struct wa_matrix_operand b, struct wa_matrix_operand c,
                                           struct wa_error *err);
 
-/* The cut of an own product of the CPU path without transposes. */
+/* The cut of an own product of the CPU path: without transposes, and with a transposed. */
 struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, int n);
 struct wa_matrix_cut wa_matrix_cut_columns(const struct wa_engine *engine, int m);
 

@@ -2,7 +2,8 @@
  * completed with sizes, memory layouts and the tables that convolution kernels walk by.
  *
  * Tensors are [channel][row][column][lane]: a lane is an item of the batch, and `lanes` is the batch
- * rounded up to a multiple of four, at least 16, with zeros past the batch.
+ * rounded up to a multiple of four, at least 16, with zeros past the batch. Networks of dense layers
+ * alone and sequences round it up to whole vectors.
  */
 #ifndef WALIGN_CORE_MODEL_H
 #define WALIGN_CORE_MODEL_H

@@ -93,8 +93,8 @@ struct wa_gradient_source {
     cl_mem weights_above, dz_above;
 };
 
-/* Whether the layer's wa_operations_backward can be joined to the way back of the layer below. Then it must not write
- * where the layer's own dz is. */
+/* Whether the layer's wa_operations_backward can be joined to the way back of the layer below. The layer's dz is then
+ * read while that of the layer below is written: they need buffers of their own. */
 bool wa_operations_joins_backward(const struct wa_operations *operations, uint32_t layer);
 
 /* Whether the layers' way back takes direct feedback without it being multiplied out first. */

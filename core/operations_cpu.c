@@ -295,7 +295,8 @@ static wa_status load_batch(struct wa_operations *operations, const struct wa_it
     int width = engine->vector_width;
     int values = items->columns * items->channels;
     int chunk = width * wa_clamp(values / width, 1, LOAD_VECTORS);
-    struct wa_range range = {2, {(size_t)items->rows, (size_t)wa_divide_up(values, chunk)}, {1, 1}};
+    int chunks = values < chunk ? 1 : values / chunk;
+    struct wa_range range = {2, {(size_t)items->rows, (size_t)chunks}, {1, 1}};
     cl_kernel kernel =
         items->element == WA_ELEMENT_U8 ? state->load_batch_bytes : state->load_batch_floats;
     return wa_engine_launch(operations->engine, kernel, &range, err, "mmiiiiiiii", items->memory, x,

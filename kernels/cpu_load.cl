@@ -1,28 +1,22 @@
 /* Loading a batch on CPUs: items, each a list of values, become tensors whose lanes are items. Squares of vectors,
  * one of each item, are turned in registers.
  */
+#include "pixels.cl"
+
 typedef uchar bytes __attribute__((ext_vector_type(WIDTH)));
 typedef uchar unaligned_bytes __attribute__((ext_vector_type(WIDTH), aligned(1)));
 
-/* float32's v / 255 of a byte, as kernels/step.cl has it. */
-#define OF_BYTES(TYPE)                                                                                       \
-    INLINE TYPE of_##TYPE(TYPE value)                                                                        \
-    {                                                                                                        \
-        const float inverse = 1.0f / 255.0f;                                                                 \
-        const TYPE quotient = value * inverse;                                                               \
-        return fma(fma(-quotient, (TYPE)255.0f, value), (TYPE)inverse, quotient);                            \
-    }
-OF_BYTES(float)
-OF_BYTES(vec)
+DEFINE_PIXEL(pixel, float)
+DEFINE_PIXEL(pixels, vec)
 
-INLINE vec load_as_bytes(__global const uchar *p)
+INLINE vec load_pixels(__global const uchar *p)
 {
-    return of_vec(__builtin_convertvector((bytes)*(__global const unaligned_bytes *)p, vec));
+    return pixels(__builtin_convertvector((bytes)*(__global const unaligned_bytes *)p, vec));
 }
 
-INLINE float load_as_byte(__global const uchar *p)
+INLINE float load_pixel(__global const uchar *p)
 {
-    return of_float(*p);
+    return pixel(*p);
 }
 
 INLINE float load_one(__global const float *p)
@@ -39,28 +33,28 @@ INLINE __global float *place_of(int i, __global float *x, int channels, int x_pl
 }
 
 /* `items` [item][row][column][channel] into x [channel][row][column][lane] with a border. A work-item takes `chunk`
- * values of a row; lanes past the batch stay zero. */
+ * values of a row, the last one what is left, too; lanes past the batch stay zero. */
 #define LOAD_ITEMS(LOAD, LOAD_ONE)                                                                           \
     const int row = get_group_id(0), values = columns * channels;                                            \
     const size_t item_size = (size_t)get_num_groups(0) * values;                                             \
     int first = get_group_id(1) * chunk;                                                                     \
-    const int end = min(first + chunk, values);                                                              \
+    const int end = get_group_id(1) + 1 < get_num_groups(1) ? first + chunk : values;                        \
     x += x_base + (size_t)row * x_row;                                                                       \
     items += (size_t)row * values;                                                                           \
     if (end - first < WIDTH || batch < WIDTH) {                                                              \
         for (; first < end; first++) {                                                                       \
-            __global float *to = place_of(first, x, channels, x_plane, lanes);                                                               \
+            __global float *to = place_of(first, x, channels, x_plane, lanes);                               \
             for (int n = 0; n < batch; n++) {                                                                \
                 to[n] = LOAD_ONE(items + n * item_size + first);                                             \
             }                                                                                                \
         }                                                                                                    \
         return;                                                                                              \
     }                                                                                                        \
-    /* the last square of either direction ends with the values: some of it was done before */              \
+    /* the last square of either direction ends with the values: some of it was done before */               \
     for (; first < end; first += WIDTH) {                                                                    \
         const int from = min(first, end - WIDTH);                                                            \
         __global float *to[WIDTH];                                                                           \
-        UNROLL for (int i = 0; i < WIDTH; i++) { to[i] = place_of(from + i, x, channels, x_plane, lanes); }                                  \
+        UNROLL for (int i = 0; i < WIDTH; i++) { to[i] = place_of(from + i, x, channels, x_plane, lanes); }  \
         for (int item = 0; item < batch; item += WIDTH) {                                                    \
             const int n = min(item, batch - WIDTH);                                                          \
             vec r[WIDTH];                                                                                    \
@@ -74,7 +68,7 @@ KERNEL void load_batch_bytes(__global const uchar *restrict items, __global floa
                              int columns, int channels, int lanes, int x_base, int x_plane, int x_row,
                              int chunk)
 {
-    LOAD_ITEMS(load_as_bytes, load_as_byte)
+    LOAD_ITEMS(load_pixels, load_pixel)
 }
 
 KERNEL void load_batch_floats(__global const float *restrict items, __global float *restrict x, int batch,

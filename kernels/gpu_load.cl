@@ -1,14 +1,8 @@
 /* Loading a batch on GPUs: a work-item takes one value, and neighbours write side by side. */
+#include "pixels.cl"
 
 #define AS_IT_IS(v) (v)
-
-/* float32's v / 255 of a byte, on every device, where a division may be off in the last bits: a quotient that is
- * nearly right, and what it left over. */
-float of_byte(uchar v)
-{
-    const float inverse = 1.0f / 255.0f, value = v, quotient = value * inverse;
-    return fma(fma(-quotient, 255.0f, value), inverse, quotient);
-}
+DEFINE_PIXEL(pixel, float)
 
 /* `items` [item][row][column][channel] into x [channel][row][column][lane] with a border; lanes past the batch stay
  * zero. (Remainders are taken by hand: Oclgrind does not know what x / y beside x % y compiles to.) */
@@ -27,7 +21,7 @@ __kernel void load_batch_bytes(__global const uchar *restrict items, __global fl
                                int rows, int columns, int channels, int lanes, int x_base, int x_plane,
                                int x_row)
 {
-    LOAD_ITEMS(of_byte)
+    LOAD_ITEMS(pixel)
 }
 
 __kernel void load_batch_floats(__global const float *restrict items, __global float *restrict x, int batch,

@@ -87,8 +87,9 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
 #endif
 
 /* c [ROWS][NUMBER vectors and perhaps a piece] (+)= a b for one stretch of the inner index, times `factor`.
- * In a rows are A_ROW, inner indices A_COLUMN floats apart; ORDER is that of a piece's lanes. BESIDE is done once for each inner index. */
-#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, ORDER, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
+ * In a rows are A_ROW, inner indices A_COLUMN floats apart; ORDER is that of a piece's lanes. BESIDE is done once for
+ * each inner index. */
+#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, ORDER, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                 \
     CALLED void NAME(A const float *restrict a, int a_row, int rows, B const float *restrict b, int b_row,   \
                      int k, __global float *restrict c, int c_row, int count, int is_first, float factor,    \
                      __local float *restrict packed)                                                         \
@@ -105,7 +106,7 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
                 s[r][q] = is_first ? (vec)0.0f : load(from + (q < NUMBER - 1 ? q * WIDTH : last));           \
             }                                                                                                \
             if (HAS_PIECE && !is_first) {                                                                    \
-                UNROLL for (int i = 0; i < PIECE; i++) { t[LANE_##ORDER(r, i)] = from[piece + i]; }     \
+                UNROLL for (int i = 0; i < PIECE; i++) { t[LANE_##ORDER(r, i)] = from[piece + i]; }          \
             }                                                                                                \
         }                                                                                                    \
         for (int p = 0; p < k; p++) {                                                                        \
@@ -128,7 +129,7 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
                 if (HAS_PIECE) {                                                                             \
                     UNROLL for (int i = 0; i < PIECE; i++)                                                   \
                     {                                                                                        \
-                        to[piece + i] = factor * t[LANE_##ORDER(r, i)];                                 \
+                        to[piece + i] = factor * t[LANE_##ORDER(r, i)];                                      \
                     }                                                                                        \
                 }                                                                                            \
             }                                                                                                \
@@ -151,8 +152,10 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
     PREFETCH(ap[0] + (size_t)PACK_AHEAD * a_row)
 
 /* b as it is, and of a: rows as they lie; columns that are packed on the way; columns that were packed. */
-#define DEFINE_rows(N) DEFINE_MULTIPLY(rows##N, N, 0, BY_ROW, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
-#define DEFINE_columns(N) DEFINE_MULTIPLY(columns##N, N, 0, BY_COLUMN, __global, 1, a_row, __global, load, PACK_BESIDE)
+#define DEFINE_rows(N)                                                                                       \
+    DEFINE_MULTIPLY(rows##N, N, 0, BY_ROW, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
+#define DEFINE_columns(N)                                                                                    \
+    DEFINE_MULTIPLY(columns##N, N, 0, BY_COLUMN, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_packed(N)                                                                                     \
     DEFINE_MULTIPLY(packed##N, N, 0, BY_COLUMN, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_rows(N) CALL_MULTIPLY(rows, N)

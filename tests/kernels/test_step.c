@@ -73,18 +73,25 @@ static void check_load(struct wa_fixture *fixture, const struct wa_network_shape
     wa_fixture_clear(fixture);
 }
 
+/* Rows and batches of fewer values than a vector, of whole vectors and of more, for each width of vectors. */
+static void check_loads(struct wa_fixture *fixture, wa_element element)
+{
+    const int widths[] = {fixture->engine.vector_width, 8, 4};
+    for (size_t i = 0; i < LENGTH(shapes) * LENGTH(widths); i++) {
+        wa_engine_use_vectors(&fixture->engine, widths[i % LENGTH(widths)]);
+        check_load(fixture, &shapes[i / LENGTH(widths)], element);
+    }
+    wa_engine_use_vectors(&fixture->engine, widths[0]);
+}
+
 static void test_load_bytes(void **state)
 {
-    for (size_t i = 0; i < LENGTH(shapes); i++) {
-        check_load(*state, &shapes[i], WA_ELEMENT_U8);
-    }
+    check_loads(*state, WA_ELEMENT_U8);
 }
 
 static void test_load_floats(void **state)
 {
-    for (size_t i = 0; i < LENGTH(shapes); i++) {
-        check_load(*state, &shapes[i], WA_ELEMENT_F32);
-    }
+    check_loads(*state, WA_ELEMENT_F32);
 }
 
 /* ---- output_error --------------------------------------------------------------------------- */
