@@ -57,9 +57,9 @@ wa_status wa_cpu_dense_forward(struct wa_operations *operations, uint32_t layer,
     struct wa_matrix_cut cut = wa_matrix_cut_rows(operations->engine, s.m, s.n);
     struct wa_range range = {1, {cut.groups[0]}, {1}};
     return wa_engine_launch(
-        operations->engine, operations->state->dense_forward, &range, err, "mmmmmiiiiififiiiiii",
+        operations->engine, operations->state->dense_forward, &range, err, "mmmmmiiiiifilfiiiiii",
         weights, x, z, a, inverse, s.m, s.n, s.k, (int)l->weight_offset, (int)l->bias_offset,
-        (double)l->scale, cut.k_block, WA_BATCH_NORM_EPSILON,
+        (double)l->scale, cut.k_block, cut.local_bytes, WA_BATCH_NORM_EPSILON,
         l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
         (int)keep_h, (int)wa_cpu_leaves_cache(operations->engine, a_layout), a_layout->base,
         a_layout->plane);

@@ -9,13 +9,14 @@
 enum { GPU_SLICE = 16 };
 
 /* Of kernels/matrix_blocks.cl: what it calls so. */
-enum { ROWS = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3 };
+enum { ROWS = 4, PIECE = 4, PACKED_ROWS = 16, MOST_VECTORS = 6, MOST_VECTORS_FEW = 3 };
 
 /* How much of the inner index goes through at a time, and how finely work is cut. */
 enum {
+    LEAST_STRETCH = 256,
     MOST_STRETCH = 1024,
     STRETCH_BYTES = 512 * 1024, /* of b: half an L2 cache */
-    PACKED_STRETCH = 256,
+    PACKED_STRETCH = 64, /* rows of a lie a power of two apart as a rule: few stay in L1 together */
     PANEL_STRETCH = 128,
     GROUPS_PER_UNIT = 8,
     ROW_GROUPS_PER_UNIT = 16, /* where a group has nothing to pack for itself alone */
@@ -105,12 +106,14 @@ static size_t row_groups(const struct wa_engine *engine, int m, int block)
     return all < most ? all : most;
 }
 
-/* All rows of b that a stretch of the inner index reads stay in L2. */
+/* All rows of b that a stretch of the inner index reads stay in L2; the last few columns are packed. */
 struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, int n)
 {
-    int stretch = STRETCH_BYTES / (int)sizeof(float) / n;
+    const size_t column_bytes = PIECE * sizeof(float);
+    int stretch = wa_clamp(STRETCH_BYTES / (int)sizeof(float) / n, LEAST_STRETCH, MOST_STRETCH);
+    stretch = wa_clamp(stretch, 1, (int)(engine->local_bytes / column_bytes));
     return (struct wa_matrix_cut){
-        {row_groups(engine, m, ROWS), 1}, wa_clamp(stretch, PACKED_STRETCH, MOST_STRETCH), 0};
+        {row_groups(engine, m, ROWS), 1}, stretch, (size_t)stretch * column_bytes};
 }
 
 /* Columns of a are packed, to stay in L1. */
@@ -146,10 +149,10 @@ static wa_status cpu_product(struct wa_matrix *matrix, int m, int n, int k, floa
                                              : wa_matrix_cut_rows(matrix->engine, m, n);
     struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
     if (!a->transposed) {
-        return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiifi",
+        return wa_engine_launch(matrix->engine, matrix->product, &range, err, "mmmiiiiiiiiifil",
                                 a->memory, b->memory, c->memory, m, n, k, (int)a->offset, a->row,
                                 (int)b->offset, b->row, (int)c->offset, c->row, (double)alpha,
-                                cut.k_block);
+                                cut.k_block, cut.local_bytes);
     }
     return wa_engine_launch(matrix->engine, matrix->product_of_transpose, &range, err,
                             "mmmiiiiiiiiifil", a->memory, b->memory, c->memory, m, n, k,

@@ -7,15 +7,16 @@
 
 /* z = scale W x of W [m][k] at weight_base and x [k][n], rows LANES apart, n at least the batch; and as
  * batch_norm_forward (cpu_batch_norm.cl) h, in z's place, a [m] at a_base, rows a_plane apart, and `inverse`; with
- * keep_h 0 it is not said what z holds. Lanes of z past n are zero. */
+ * keep_h 0 it is not said what z holds. Lanes of z past n are zero. `columns` as multiply_all_rows says. */
 KERNEL void dense_forward(__global const float *restrict weights, __global const float *restrict x,
                           __global float *restrict z, __global float *restrict a,
                           __global float *restrict inverse, int m, int n, int k, int weight_base, int bias_base,
-                          float scale, int k_block, float epsilon, int normalize, int rectify, int keep_h,
+                          float scale, int k_block, __local float *restrict columns, float epsilon, int normalize, int rectify, int keep_h,
                           int streams, int a_base, int a_plane)
 {
     const int begin = first_row(get_group_id(0), m, ROWS), end = first_row(get_group_id(0) + 1, m, ROWS);
-    multiply_all_rows(weights + weight_base, k, x, LANES, z, LANES, begin, end, n, k, scale, k_block);
+    multiply_all_rows(weights + weight_base, k, x, LANES, z, LANES, begin, end, n, k, scale, k_block,
+                      columns);
     for (int c = begin; c < end; c++) {
         __global float *h = z + (size_t)c * LANES;
         /* Batch norm takes a constant away again: leaving it out keeps its rounding out of h. */

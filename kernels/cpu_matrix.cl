@@ -5,7 +5,7 @@
 
 /* A panel of b^T packed, a as it is. */
 #define DEFINE_panel(N)                                                                                      \
-    DEFINE_MULTIPLY(panel##N, N, 0, BY_ROW, __global, a_row, 1, __local, load_local, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(panel##N, N, 0, __global, a_row, 1, __local, load_local, NOTHING_BESIDE)
 #define CALL_panel(N) CALL_MULTIPLY(panel, N)
 EACH_NUMBER(DEFINE_panel)
 
@@ -65,10 +65,11 @@ INLINE void pack_transpose(__global const float *restrict from, int from_row, in
     }
 }
 
-/* c [m][n] = alpha a [m][k] b [k][n]. */
+/* c [m][n] = alpha a [m][k] b [k][n]; `columns` takes k_block x PIECE values of b. */
 KERNEL void product(__global const float *restrict a, __global const float *restrict b,
                     __global float *restrict c, int m, int n, int k, int a_base, int a_row, int b_base,
-                    int b_row, int c_base, int c_row, float alpha, int k_block)
+                    int b_row, int c_base, int c_row, float alpha, int k_block,
+                    __local float *restrict columns)
 {
     const int row_begin = first_row(get_group_id(0), m, ROWS);
     const int row_end = first_row(get_group_id(0) + 1, m, ROWS);
@@ -77,7 +78,7 @@ KERNEL void product(__global const float *restrict a, __global const float *rest
                         k, alpha);
     } else {
         multiply_all_rows(a + a_base, a_row, b + b_base, b_row, c + c_base, c_row, row_begin, row_end, n, k,
-                          alpha, k_block);
+                          alpha, k_block, columns);
     }
 }
 

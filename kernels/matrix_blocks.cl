@@ -5,7 +5,8 @@
  * memory by the first product that reads them. The inner index is cut into stretches, so that what is packed, and
  * the part of b that all rows read, stay in L1 and L2; between stretches c holds the sums.
  *
- * Every element of c is one sum in the order of the inner index, however the work is cut.
+ * Every element of c is one sum in the order of the inner index, or, of a piece, of sums over every WIDTH-th inner
+ * index of a stretch; how rows are shared out does not matter.
  */
 #if REGISTERS >= 32 /* the sums, ROWS values of a, a vector of b */
 #define MOST_VECTORS 6
@@ -20,27 +21,21 @@
 #define ROWS_AHEAD 4
 #define PANEL (MOST_VECTORS * WIDTH)
 
-/* Columns past the last whole vector, where they are few: a piece of them for ROWS rows is one vector. A batch
- * of 100 is six vectors and a piece. Its lanes are row by row, or column by column where the values of rows lie side
- * by side, which takes one shuffle and not three. */
+/* Columns past the last whole vector, where they are few. A batch of 100 is six vectors and a piece. Of products that
+ * pack columns of a, the piece of ROWS rows is one vector, column by column: the values of rows lie side by side. Of
+ * those that read rows of a, its sums have inner indices in their lanes: a shuffle for each inner index would take the
+ * place of a sum. */
 #define PIECE 4
 #if WIDTH == ROWS * PIECE
 #define HAS_PIECES 1
-/* Read once more: compilers that keep what they have for both uses run out of registers. */
-#define AGAIN(A, p) ((float4) * (A const volatile float *)(p))
-#define OF_A_BY_ROW(A, p) ((vec)(AGAIN(A, (p)[0]), AGAIN(A, (p)[1]), AGAIN(A, (p)[2]), AGAIN(A, (p)[3])))
-#define OF_B_BY_ROW(piece) ((piece).s0123012301230123)
-#define OF_A_BY_COLUMN(A, p) ((*(A const unaligned_piece *)(p)[0]).s0123012301230123)
-#define OF_B_BY_COLUMN(piece) ((piece).s0000111122223333)
+#define PIECE_OF_A(A, p) ((*(A const unaligned_piece *)(p)).s0123012301230123)
+#define PIECE_OF_B(piece) ((piece).s0000111122223333)
 #else
 #define HAS_PIECES 0
-#define OF_A_BY_ROW(A, p) ((vec)0.0f)
-#define OF_B_BY_ROW(piece) ((vec)0.0f)
-#define OF_A_BY_COLUMN(A, p) ((vec)0.0f)
-#define OF_B_BY_COLUMN(piece) ((vec)0.0f)
+#define PIECE_OF_A(A, p) ((vec)0.0f)
+#define PIECE_OF_B(piece) ((vec)0.0f)
 #endif
-#define LANE_BY_ROW(r, i) (((r) * PIECE + (i)) % WIDTH)
-#define LANE_BY_COLUMN(r, i) (((i) * ROWS + (r)) % WIDTH)
+#define PIECE_LANE(r, i) (((i) * ROWS + (r)) % WIDTH)
 
 /* The columns of c are cut into blocks of whole vectors, about the same number each and at most MOST_VECTORS.
  * The last of them ends with a piece, or with a vector that repeats columns of the one before. */
@@ -87,9 +82,8 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
 #endif
 
 /* c [ROWS][NUMBER vectors and perhaps a piece] (+)= a b for one stretch of the inner index, times `factor`.
- * In a rows are A_ROW, inner indices A_COLUMN floats apart; ORDER is that of a piece's lanes. BESIDE is done once for
- * each inner index. */
-#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, ORDER, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                 \
+ * In a rows are A_ROW, inner indices A_COLUMN floats apart. BESIDE is done once for each inner index. */
+#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
     CALLED void NAME(A const float *restrict a, int a_row, int rows, B const float *restrict b, int b_row,   \
                      int k, __global float *restrict c, int c_row, int count, int is_first, float factor,    \
                      __local float *restrict packed)                                                         \
@@ -106,14 +100,14 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
                 s[r][q] = is_first ? (vec)0.0f : load(from + (q < NUMBER - 1 ? q * WIDTH : last));           \
             }                                                                                                \
             if (HAS_PIECE && !is_first) {                                                                    \
-                UNROLL for (int i = 0; i < PIECE; i++) { t[LANE_##ORDER(r, i)] = from[piece + i]; }          \
+                UNROLL for (int i = 0; i < PIECE; i++) { t[PIECE_LANE(r, i)] = from[piece + i]; }            \
             }                                                                                                \
         }                                                                                                    \
         for (int p = 0; p < k; p++) {                                                                        \
             BESIDE                                                                                           \
             MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                  \
             if (HAS_PIECE) {                                                                                 \
-                t = fma(OF_A_##ORDER(A, ap), OF_B_##ORDER(*(B const unaligned_piece *)(b + piece)), t);      \
+                t = fma(PIECE_OF_A(A, ap[0]), PIECE_OF_B(*(B const unaligned_piece *)(b + piece)), t);       \
             }                                                                                                \
             b += b_row;                                                                                      \
             UNROLL for (int r = 0; r < ROWS; r++) { ap[r] += A_COLUMN; }                                     \
@@ -129,7 +123,7 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
                 if (HAS_PIECE) {                                                                             \
                     UNROLL for (int i = 0; i < PIECE; i++)                                                   \
                     {                                                                                        \
-                        to[piece + i] = factor * t[LANE_##ORDER(r, i)];                                      \
+                        to[piece + i] = factor * t[PIECE_LANE(r, i)];                                        \
                     }                                                                                        \
                 }                                                                                            \
             }                                                                                                \
@@ -153,11 +147,11 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
 
 /* b as it is, and of a: rows as they lie; columns that are packed on the way; columns that were packed. */
 #define DEFINE_rows(N)                                                                                       \
-    DEFINE_MULTIPLY(rows##N, N, 0, BY_ROW, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
+    DEFINE_MULTIPLY(rows##N, N, 0, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
 #define DEFINE_columns(N)                                                                                    \
-    DEFINE_MULTIPLY(columns##N, N, 0, BY_COLUMN, __global, 1, a_row, __global, load, PACK_BESIDE)
+    DEFINE_MULTIPLY(columns##N, N, 0, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_packed(N)                                                                                     \
-    DEFINE_MULTIPLY(packed##N, N, 0, BY_COLUMN, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(packed##N, N, 0, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_rows(N) CALL_MULTIPLY(rows, N)
 #define CALL_columns(N) CALL_MULTIPLY(columns, N)
 #define CALL_packed(N) CALL_MULTIPLY(packed, N)
@@ -165,16 +159,12 @@ EACH_NUMBER(DEFINE_rows)
 EACH_NUMBER(DEFINE_columns)
 EACH_NUMBER(DEFINE_packed)
 #if HAS_PIECES
-#define DEFINE_pieced_rows(N)                                                                                \
-    DEFINE_MULTIPLY(pieced_rows##N, N, 1, BY_ROW, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
 #define DEFINE_pieced_columns(N)                                                                             \
-    DEFINE_MULTIPLY(pieced_columns##N, N, 1, BY_COLUMN, __global, 1, a_row, __global, load, PACK_BESIDE)
+    DEFINE_MULTIPLY(pieced_columns##N, N, 1, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_pieced_packed(N)                                                                              \
-    DEFINE_MULTIPLY(pieced_packed##N, N, 1, BY_COLUMN, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
-#define CALL_pieced_rows(N) CALL_MULTIPLY(pieced_rows, N)
+    DEFINE_MULTIPLY(pieced_packed##N, N, 1, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_pieced_columns(N) CALL_MULTIPLY(pieced_columns, N)
 #define CALL_pieced_packed(N) CALL_MULTIPLY(pieced_packed, N)
-EACH_NUMBER(DEFINE_pieced_rows)
 EACH_NUMBER(DEFINE_pieced_columns)
 EACH_NUMBER(DEFINE_pieced_packed)
 #define CALL_PIECED(NAME)                                                                                    \
@@ -189,20 +179,20 @@ EACH_NUMBER(DEFINE_pieced_packed)
 #endif
 
 /* The one that fits a block of `count` columns. */
-#define DEFINE_CHOICE(NAME, A)                                                                               \
+#define DEFINE_CHOICE(NAME, A, PIECED)                                                                       \
     INLINE void multiply_##NAME(A const float *restrict a, int a_row, int rows,                              \
                                 __global const float *restrict b, int b_row, int k,                          \
                                 __global float *restrict c, int c_row, int count, int is_first,              \
                                 float factor, __local float *restrict packed)                                \
     {                                                                                                        \
-        CALL_PIECED(NAME)                                                                                    \
+        PIECED                                                                                               \
         switch ((count + WIDTH - 1) / WIDTH) {                                                               \
             EACH_NUMBER(CALL_##NAME)                                                                         \
         }                                                                                                    \
     }
-DEFINE_CHOICE(rows, __global)
-DEFINE_CHOICE(columns, __global)
-DEFINE_CHOICE(packed, __local)
+DEFINE_CHOICE(rows, __global, )
+DEFINE_CHOICE(columns, __global, CALL_PIECED(columns))
+DEFINE_CHOICE(packed, __local, CALL_PIECED(packed))
 
 /* Which rows a work-item has, in blocks of `block` rows. */
 INLINE int first_row(int group, int m, int block)
@@ -211,22 +201,87 @@ INLINE int first_row(int group, int m, int block)
     return min(m, block * (int)((long)blocks * group / get_num_groups(0)));
 }
 
-/* Rows of c from rows of a, at least WIDTH columns. */
+/* columns [PIECE][k_block] = the piece of b [length][..] that ends at `end`, as far as whole vectors of inner indices
+ * go. */
+INLINE void pack_piece(__global const float *restrict end, int b_row, int length,
+                       __local float *restrict columns, int k_block)
+{
+    for (int p = 0; p + WIDTH <= length; p += WIDTH) {
+        vec r[WIDTH];
+        UNROLL for (int i = 0; i < WIDTH; i++) { r[i] = load(end - WIDTH + (size_t)(p + i) * b_row); }
+        transpose(r);
+        UNROLL for (int i = 0; i < PIECE; i++)
+        {
+            store_local(r[WIDTH - PIECE + i], columns + i * k_block + p);
+        }
+    }
+}
+
+/* c [ROWS][the last `count` columns of a piece] (+)= a b for one stretch of the inner index, times `factor`, with
+ * inner indices in the lanes of sums; b and c start at the piece, `columns` is what pack_piece made of b. */
+CALLED void multiply_piece(__global const float *restrict a, int a_row, int rows,
+                           __global const float *restrict b, int b_row, __local const float *restrict columns,
+                           int k_block, int k, __global float *restrict c, int c_row, int count, int is_first,
+                           float factor)
+{
+    vec s[ROWS][PIECE];
+    __global const float *ap[ROWS];
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        ap[r] = a + (size_t)min(r, rows - 1) * a_row;
+        UNROLL for (int i = 0; i < PIECE; i++) { s[r][i] = (vec)0.0f; }
+    }
+    int p = 0;
+    for (; p + WIDTH <= k; p += WIDTH) {
+        vec w[ROWS];
+        UNROLL for (int r = 0; r < ROWS; r++) { w[r] = load(ap[r] + p); }
+        UNROLL for (int i = 0; i < PIECE; i++)
+        {
+            const vec v = load_local(columns + i * k_block + p);
+            UNROLL for (int r = 0; r < ROWS; r++) { s[r][i] = fma(w[r], v, s[r][i]); }
+        }
+    }
+    UNROLL for (int r = 0; r < ROWS; r++)
+    {
+        UNROLL for (int i = 0; i < PIECE; i++)
+        {
+            float sum = sum_lanes(s[r][i]);
+            for (int rest = p; rest < k; rest++) {
+                sum = fma(ap[r][rest], b[(size_t)rest * b_row + i], sum);
+            }
+            if (r < rows && i >= PIECE - count) {
+                __global float *to = c + (size_t)r * c_row + i;
+                *to = factor * (is_first ? sum : *to + sum);
+            }
+        }
+    }
+}
+
+/* Rows of c from rows of a, at least WIDTH columns; `columns` takes k_block x PIECE values of b. */
 INLINE void multiply_all_rows(__global const float *restrict a, int a_row, __global const float *restrict b,
                               int b_row, __global float *restrict c, int c_row, int row_begin, int row_end,
-                              int n, int k, float alpha, int k_block)
+                              int n, int k, float alpha, int k_block, __local float *restrict columns)
 {
-    const int blocks = column_blocks(n, HAS_PIECES);
+    const int rest = ends_with_piece(n, HAS_PIECES) ? n % WIDTH : 0;
+    const int blocks = column_blocks(n - rest, 0), piece = n - PIECE;
     for (int p = 0; p < k; p += k_block) {
         const int length = min(k_block, k - p);
+        const float factor = p + length < k ? 1.0f : alpha;
+        if (rest > 0) {
+            pack_piece(b + (size_t)p * b_row + n, b_row, length, columns, k_block);
+        }
         for (int row = row_begin; row < row_end; row += ROWS) {
+            __global const float *from = a + (size_t)row * a_row + p;
+            __global float *to = c + (size_t)row * c_row;
+            const int rows = min(ROWS, row_end - row);
             for (int block = 0; block < blocks; block++) {
-                const int column = block_start(block, blocks, n, HAS_PIECES);
-                multiply_rows(a + (size_t)row * a_row + p, a_row, min(ROWS, row_end - row),
-                              b + (size_t)p * b_row + column, b_row, length,
-                              c + (size_t)row * c_row + column, c_row,
-                              block_start(block + 1, blocks, n, HAS_PIECES) - column, p == 0,
-                              p + length < k ? 1.0f : alpha, 0);
+                const int column = block_start(block, blocks, n - rest, 0);
+                multiply_rows(from, a_row, rows, b + (size_t)p * b_row + column, b_row, length, to + column,
+                              c_row, block_start(block + 1, blocks, n - rest, 0) - column, p == 0, factor, 0);
+            }
+            if (rest > 0) {
+                multiply_piece(from, a_row, rows, b + (size_t)p * b_row + piece, b_row, columns, k_block,
+                               length, to + piece, c_row, rest, p == 0, factor);
             }
         }
     }
