@@ -1,5 +1,4 @@
-/* Dense layers on CPUs: product and activation in one launch, forward and back (kernels/cpu_dense.cl); weight gradient and
- * update in one (kernels/cpu_dense_update.cl). */
+/* Dense layers on CPUs, product and activation in one launch, forward and back: kernels/cpu_dense.cl. */
 #include "operations_cpu.h"
 
 static const struct wa_kernel_entry kernel_entries[] = {
@@ -84,39 +83,4 @@ wa_status wa_cpu_dense_backward(struct wa_operations *operations, uint32_t layer
         (double)above->scale, cut.k_block, cut.local_bytes,
         l->shape.normalization == WA_NORMALIZATION_BATCH, l->shape.activation == WA_ACTIVATION_RELU,
         (int)wa_cpu_leaves_cache(operations->engine, to), to->base, to->plane);
-}
-
-/* Not the readout of a network of convolutions, whose few weights are no time. The batch goes through in one stretch:
- * sums of several would need room for all of a panel. */
-bool wa_cpu_dense_joins_update(const struct wa_operations *operations, uint32_t layer)
-{
-    struct wa_matrix_shape s =
-        wa_operations_dense_shape(operations->model, layer, WA_PRODUCT_GRADIENT);
-    struct wa_matrix_cut cut = wa_matrix_cut_panels(operations->engine, s.m, s.n);
-    return is_any_used(operations->model) && operations->model->layers[layer].is_dense &&
-           s.n >= operations->engine->vector_width && s.k <= cut.k_block &&
-           wa_matrix_library_of(&operations->matrix, &s) == WA_MATRIX_OWN;
-}
-
-wa_status wa_cpu_dense_update(struct wa_operations *operations, uint32_t layer,
-                              const struct wa_dense_update *update, struct wa_error *err)
-{
-    struct wa_engine *engine = operations->engine;
-    const struct wa_model_layer *l = &operations->model->layers[layer];
-    struct wa_matrix_shape s =
-        wa_operations_dense_shape(operations->model, layer, WA_PRODUCT_GRADIENT);
-    struct wa_matrix_cut cut = wa_matrix_cut_panels(engine, s.m, s.n);
-    struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
-    char types[17 + WA_UPDATE_MAX_SCALARS] = "mmmmmmiiiiiifill";
-    double v[WA_UPDATE_MAX_SCALARS] = {0};
-    for (size_t i = 0; i < update->scalar_count; i++) {
-        types[16 + i] = 'f';
-        v[i] = (double)update->scalars[i];
-    }
-    return wa_engine_launch(engine, update->kernel, &range, err, types, update->dz, update->x,
-                            update->weights, update->gradients, update->state, update->halted, s.m,
-                            s.n, s.k, operations->model->lanes, (int)l->weight_offset,
-                            (int)l->bias_offset, (double)l->scale, (int)update->state_stride,
-                            cut.local_bytes, wa_matrix_tile_floats(engine) * sizeof(float), v[0],
-                            v[1], v[2], v[3], v[4], v[5], v[6], v[7]);
 }

@@ -251,30 +251,22 @@ struct wa_program_spec wa_engine_spec(const struct wa_engine *engine, const char
 wa_status wa_engine_kernel(struct wa_engine *engine, const char *file, const char *name,
                            const char *options, cl_kernel *ret_kernel, struct wa_error *err)
 {
-    return wa_engine_kernel_behind(engine, NULL, file, name, options, ret_kernel, err);
-}
-
-wa_status wa_engine_kernel_behind(struct wa_engine *engine, const char *code, const char *file,
-                                  const char *name, const char *options, cl_kernel *ret_kernel,
-                                  struct wa_error *err)
-{
     if (engine->plan) {
         *ret_kernel = NULL;
         return WA_OK;
     }
     char text[512];
     struct wa_program_spec spec = wa_engine_spec(engine, file, options, text, sizeof text);
-    spec.code = code;
     cl_program program = NULL;
     wa_status status = wa_programs_get(engine->programs, &spec, &program, err);
     if (status != WA_OK) {
         return status;
     }
-    cl_int created = CL_SUCCESS;
-    cl_kernel kernel = clCreateKernel(program, name, &created);
-    if (created != CL_SUCCESS) {
+    cl_int code = CL_SUCCESS;
+    cl_kernel kernel = clCreateKernel(program, name, &code);
+    if (code != CL_SUCCESS) {
         return wa_fail(err, WA_E_DEVICE, "kernel '%s' of %s: %s", name, file,
-                       wa_cl_error_name(created));
+                       wa_cl_error_name(code));
     }
     *ret_kernel = kernel;
     return WA_OK;

@@ -97,12 +97,6 @@ WA_MUST_CHECK wa_status wa_engine_kernel(struct wa_engine *engine, const char *f
                                          const char *name, const char *options,
                                          cl_kernel *ret_kernel, struct wa_error *err);
 
-/* The same with a text that stands before the file (NULL: none). */
-WA_MUST_CHECK wa_status wa_engine_kernel_behind(struct wa_engine *engine, const char *code,
-                                                const char *file, const char *name,
-                                                const char *options, cl_kernel *ret_kernel,
-                                                struct wa_error *err);
-
 /* Work-items that a group of the kernel may have: a power of two, at most engine->group_items. */
 size_t wa_engine_group_limit(const struct wa_engine *engine, cl_kernel kernel);
 

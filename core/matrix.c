@@ -124,22 +124,12 @@ struct wa_matrix_cut wa_matrix_cut_columns(const struct wa_engine *engine, int m
                                   (size_t)PACKED_STRETCH * PACKED_ROWS * sizeof(float)};
 }
 
-static int panel_columns(const struct wa_engine *engine)
+/* Each work-item packs its panel of b: few ranges of rows, so that it is packed seldom. */
+static struct wa_matrix_cut cut_with_transpose(const struct wa_engine *engine, int m, int n)
 {
     int vectors = engine->registers >= WA_MANY_REGISTERS ? MOST_VECTORS : MOST_VECTORS_FEW;
-    return vectors * engine->vector_width;
-}
-
-size_t wa_matrix_tile_floats(const struct wa_engine *engine)
-{
-    return (size_t)ROWS * (size_t)panel_columns(engine);
-}
-
-/* Each work-item packs its panel of b: few ranges of rows, so that it is packed seldom. */
-struct wa_matrix_cut wa_matrix_cut_panels(const struct wa_engine *engine, int m, int n)
-{
-    size_t row_bytes = (size_t)panel_columns(engine) * sizeof(float);
-    size_t panels = blocks(n, panel_columns(engine));
+    size_t row_bytes = (size_t)(vectors * engine->vector_width) * sizeof(float);
+    size_t panels = blocks(n, vectors * engine->vector_width);
     size_t most = (size_t)engine->device->info.compute_units * GROUPS_PER_UNIT;
     size_t rows = panels < most ? (most + panels - 1) / panels : 1;
     size_t all = blocks(m, ROWS);
@@ -177,7 +167,7 @@ static wa_status cpu_product_with_transpose(struct wa_matrix *matrix, int m, int
                                             const struct wa_matrix_operand *c,
                                             const struct wa_matrix_sums *sums, struct wa_error *err)
 {
-    struct wa_matrix_cut cut = wa_matrix_cut_panels(matrix->engine, m, n);
+    struct wa_matrix_cut cut = cut_with_transpose(matrix->engine, m, n);
     struct wa_range range = {2, {cut.groups[0], cut.groups[1]}, {1, 1}};
     return wa_engine_launch(matrix->engine, matrix->product_with_transpose, &range, err,
                             "mmmiiiiiiiiifilmi", a->memory, b->memory, c->memory, m, n, k,

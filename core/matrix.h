@@ -37,7 +37,7 @@ struct wa_matrix_operand {
     bool transposed; /* used as its transpose */
 };
 
-/* How a product is cut for kernels/matrix_blocks.cl. */
+/* How a product is cut for kernels/cpu_matrix.cl and cpu_dense.cl. */
 struct wa_matrix_cut {
     size_t groups[2]; /* of rows, of columns */
     int k_block;
@@ -68,13 +68,9 @@ WA_MUST_CHECK wa_status wa_matrix_product(struct wa_matrix *matrix, int m, int n
                                           struct wa_matrix_operand b, struct wa_matrix_operand c,
                                           struct wa_error *err);
 
-/* The cut of an own product of the CPU path: without transposes, with a transposed, and with b. */
+/* The cut of an own product of the CPU path: without transposes, and with a transposed. */
 struct wa_matrix_cut wa_matrix_cut_rows(const struct wa_engine *engine, int m, int n);
 struct wa_matrix_cut wa_matrix_cut_columns(const struct wa_engine *engine, int m);
-struct wa_matrix_cut wa_matrix_cut_panels(const struct wa_engine *engine, int m, int n);
-
-/* Floats of ROWS rows of a panel's columns. */
-size_t wa_matrix_tile_floats(const struct wa_engine *engine);
 
 /* Whether a product of this shape can give the sums of a's rows beside c: own kernels of the CPU path with
  * b transposed. */

@@ -477,25 +477,6 @@ wa_status wa_operations_weight_gradient(struct wa_operations *operations, uint32
                : operations->path->weight_gradient(operations, layer, x, dz, gradients, err);
 }
 
-bool wa_operations_joins_update(const struct wa_operations *operations, uint32_t layer)
-{
-    return operations->path->joins_update && operations->path->joins_update(operations, layer);
-}
-
-wa_status wa_operations_dense_update(struct wa_operations *operations, uint32_t layer,
-                                     const struct wa_dense_update *update, struct wa_error *err)
-{
-    const struct wa_model_layer *l = &operations->model->layers[layer];
-    const struct wa_work work = {l->name, "weight gradient, update",
-                                 wa_operations_algorithm(operations, layer, WA_PRODUCT_GRADIENT)};
-    /* Parameters and the optimizer's state are read and written. */
-    uint64_t floats = values(operations, &l->input) + values(operations, &l->output) +
-                      (l->weight_count + l->shape.out_channels) * 2 * (1 + update->state_count);
-    wa_engine_note_work(operations->engine, &work, product_flop(operations, l),
-                        floats * sizeof(float));
-    return operations->path->dense_update(operations, layer, update, err);
-}
-
 wa_status wa_operations_activate(struct wa_operations *operations, uint32_t layer, cl_mem weights,
                                  cl_mem z, bool keep_h, cl_mem a, const struct wa_layout *a_layout,
                                  cl_mem inverse, struct wa_error *err)

@@ -64,23 +64,6 @@ WA_MUST_CHECK wa_status wa_operations_weight_gradient(struct wa_operations *oper
                                                       uint32_t layer, cl_mem x, cl_mem dz,
                                                       cl_mem gradients, struct wa_error *err);
 
-/* Whether a dense layer's weight gradient can be left to the optimizer's step, which then takes both in one launch. */
-bool wa_operations_joins_update(const struct wa_operations *operations, uint32_t layer);
-
-/* An optimizer's step of one layer: `kernel` is its kernels/cpu_dense_update.cl, w and the states (`state_stride` floats
- * apart) are read and written; `gradients` gets the biases' alone. */
-enum { WA_UPDATE_MAX_SCALARS = 8 };
-struct wa_dense_update {
-    cl_kernel kernel;
-    cl_mem x, dz, weights, gradients, state, halted;
-    size_t state_count, state_stride;
-    const float *scalars;
-    size_t scalar_count;
-};
-WA_MUST_CHECK wa_status wa_operations_dense_update(struct wa_operations *operations, uint32_t layer,
-                                                   const struct wa_dense_update *update,
-                                                   struct wa_error *err);
-
 /* h from z in place (batch norm as the layer declares it, bias from `weights`), a = activation(h) in
  * `a_layout`; keep_h: h is needed later. */
 WA_MUST_CHECK wa_status wa_operations_activate(struct wa_operations *operations, uint32_t layer,

@@ -333,6 +333,4 @@ const struct wa_operations_path wa_operations_cpu_path = {
     .joins_dense = wa_cpu_dense_joins,
     .dense_forward = wa_cpu_dense_forward,
     .dense_backward = wa_cpu_dense_backward,
-    .joins_update = wa_cpu_dense_joins_update,
-    .dense_update = wa_cpu_dense_update,
 };

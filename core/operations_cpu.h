@@ -101,10 +101,6 @@ WA_MUST_CHECK wa_status wa_cpu_dense_forward(struct wa_operations *operations, u
                                              cl_mem weights, cl_mem x, cl_mem z, bool keep_h,
                                              cl_mem a, const struct wa_layout *a_layout,
                                              cl_mem inverse, struct wa_error *err);
-bool wa_cpu_dense_joins_update(const struct wa_operations *operations, uint32_t layer);
-WA_MUST_CHECK wa_status wa_cpu_dense_update(struct wa_operations *operations, uint32_t layer,
-                                            const struct wa_dense_update *update,
-                                            struct wa_error *err);
 
 /* convolution_cpu.c; gathered_taps: of the tuning, 0 for the default */
 WA_MUST_CHECK wa_status wa_cpu_direction_init(struct wa_operations *operations,

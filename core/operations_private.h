@@ -93,11 +93,6 @@ struct wa_operations_path {
                                              cl_mem weights, cl_mem x, cl_mem z, bool keep_h,
                                              cl_mem a, const struct wa_layout *a_layout,
                                              cl_mem inverse, struct wa_error *err);
-    /* Dense layers whose weight gradient and update go in one launch. Both or none. */
-    bool (*joins_update)(const struct wa_operations *operations, uint32_t layer);
-    WA_MUST_CHECK wa_status (*dense_update)(struct wa_operations *operations, uint32_t layer,
-                                            const struct wa_dense_update *update,
-                                            struct wa_error *err);
     /* Whether the layers' way back computes what direct feedback brings as it goes. */
     bool (*joins_feedback)(const struct wa_operations *operations);
     /* The images of a batch have been loaded. */

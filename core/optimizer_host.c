@@ -6,7 +6,7 @@
 
 #include "session_private.h"
 
-enum { MAX_SCALARS = WA_UPDATE_MAX_SCALARS, MAX_STATES = 8, SOURCE_BYTES = 8192, CPU_CHUNK = 4096 };
+enum { MAX_SCALARS = 8, MAX_STATES = 8, SOURCE_BYTES = 8192, CPU_CHUNK = 4096 };
 
 static struct wa_session *session_of(const wa_optimizer_host *host)
 {
@@ -49,32 +49,34 @@ static void append(struct text *text, const char *format, ...)
     text->used = text->used < SOURCE_BYTES ? text->used : SOURCE_BYTES - 1;
 }
 
-/* What kernels/update.cl and cpu_dense_update.cl stand behind: a function that updates the parameter at i, and its
- * scalars. */
+/* One work-item updates `chunk` parameters side by side; on GPUs a chunk is one. Nothing changes once
+ * a loss was not finite (kernels/step.cl, output_error). */
 static void write_source(const wa_update *update, struct text *text)
 {
-    append(text, "#define UPDATE_STATES %u\n#define UPDATE_SCALARS", update->state_count);
+    append(text, "__kernel void update(__global float *restrict weights,\n"
+                 "    __global const float *restrict gradients, __global float *restrict state,\n"
+                 "    __global const int *restrict halted, int first, int count, int chunk,\n"
+                 "    int state_stride");
     for (uint32_t i = 0; i < update->scalar_count; i++) {
-        append(text, " , float %s", update->scalar_names[i]);
+        append(text, ", float %s", update->scalar_names[i]);
     }
-    append(text, "\n#define UPDATE_VALUES");
-    for (uint32_t i = 0; i < update->scalar_count; i++) {
-        append(text, " , %s", update->scalar_names[i]);
-    }
-    append(text, "\n"
-                 "inline __attribute__((always_inline)) void update_parameter(\n"
-                 "    __global float *restrict weights, __global float *restrict state,\n"
-                 "    int state_stride, int i, float g UPDATE_SCALARS)\n{\n"
-                 "    float w = weights[i];\n");
+    append(text, ")\n{\n"
+                 "    if (halted[0]) {\n        return;\n    }\n"
+                 "    const int begin = first + (int)get_global_id(0) * chunk;\n"
+                 "    const int end = min(begin + chunk, first + count);\n"
+                 "    for (int i = begin; i < end; i++) {\n"
+                 "        float w = weights[i];\n"
+                 "        const float g = gradients[i];\n");
     for (uint32_t i = 0; i < update->state_count; i++) {
-        append(text, "    float %s = state[(size_t)%u * state_stride + i];\n",
+        append(text, "        float %s = state[(size_t)%u * state_stride + i];\n",
                update->state_names[i], i);
     }
-    append(text, "    %s\n    weights[i] = w;\n", update->statement);
+    append(text, "        %s\n        weights[i] = w;\n", update->statement);
     for (uint32_t i = 0; i < update->state_count; i++) {
-        append(text, "    state[(size_t)%u * state_stride + i] = %s;\n", i, update->state_names[i]);
+        append(text, "        state[(size_t)%u * state_stride + i] = %s;\n", i,
+               update->state_names[i]);
     }
-    append(text, "}\n");
+    append(text, "    }\n}\n");
 }
 
 static wa_status check_update(struct wa_session *session, const wa_update *update)
@@ -101,25 +103,23 @@ static wa_status check_update(struct wa_session *session, const wa_update *updat
     return WA_OK;
 }
 
-static wa_status build_kernels(struct wa_session *session, const wa_update *update)
+static wa_status build_kernel(struct wa_session *session, const wa_update *update)
 {
     struct text text = {.bytes = calloc(1, SOURCE_BYTES)};
     if (!text.bytes) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
     write_source(update, &text);
-    wa_status status = wa_engine_kernel_behind(session->engine, text.bytes, "update.cl", "update",
-                                               NULL, &session->optimizer.kernel, session->err);
-    bool is_any_joined = false;
-    for (uint32_t l = 0; l < session->model.layer_count; l++) {
-        is_any_joined = is_any_joined || wa_rule_host_defers(session, l);
-    }
-    if (status == WA_OK && is_any_joined) {
-        status = wa_engine_kernel_behind(session->engine, text.bytes, "cpu_dense_update.cl",
-                                         "update_dense", NULL, &session->optimizer.dense_kernel,
-                                         session->err);
-    }
+    cl_program program = NULL;
+    wa_status status =
+        wa_programs_get_text(session->engine->programs, session->spec.optimizer->plugin.id,
+                             text.bytes, "-cl-std=CL1.2", &program, session->err);
     free(text.bytes);
+    if (status == WA_OK) {
+        cl_int code = CL_SUCCESS;
+        session->optimizer.kernel = clCreateKernel(program, "update", &code);
+        status = WA_CL(session->err, code);
+    }
     return status;
 }
 
@@ -129,7 +129,7 @@ static wa_status set_update(const wa_optimizer_host *host, const wa_update *upda
     struct optimizer *optimizer = &session->optimizer;
     wa_status status = check_update(session, update);
     if (status == WA_OK && !session->engine->plan) {
-        status = build_kernels(session, update);
+        status = build_kernel(session, update);
     }
     if (status != WA_OK) {
         return status;
@@ -183,25 +183,7 @@ static wa_status launch(struct wa_session *session, size_t first, size_t count,
         (double)s[4], (double)s[5], (double)s[6], (double)s[7]);
 }
 
-/* A layer's weights and biases by a gradient that was left to this. */
-static wa_status launch_dense(struct wa_session *session, uint32_t layer, const float *scalars)
-{
-    const struct optimizer *optimizer = &session->optimizer;
-    const struct wa_dense_update update = {.kernel = optimizer->dense_kernel,
-                                           .x = session->deferred[layer].x,
-                                           .dz = session->deferred[layer].dz,
-                                           .weights = session->trained->memory,
-                                           .gradients = session->gradients,
-                                           .state = optimizer->state,
-                                           .halted = session->halted,
-                                           .state_count = optimizer->state_count,
-                                           .state_stride = session->model.parameter_count,
-                                           .scalars = scalars,
-                                           .scalar_count = optimizer->scalar_count};
-    return wa_operations_dense_update(session->operations, layer, &update, session->err);
-}
-
-/* One launch for each stretch of trained layers whose gradients are there, one for each other layer. */
+/* One launch for each stretch of trained layers. */
 static wa_status update(const wa_optimizer_host *host, const float *scalars)
 {
     struct wa_session *session = session_of(host);
@@ -218,7 +200,7 @@ static wa_status update(const wa_optimizer_host *host, const float *scalars)
             bool is_trained;
             size_t offset, count;
         } parts[] = {
-            {session->is_trained[l] && !session->deferred[l].x, layer->weight_offset,
+            {session->is_trained[l], layer->weight_offset,
              layer->weight_count + layer->shape.out_channels},
             {session->is_state_trained[l], layer->state_offset, layer->state_count},
         };
@@ -231,9 +213,6 @@ static wa_status update(const wa_optimizer_host *host, const float *scalars)
                 first = parts[i].offset;
             }
             end = parts[i].offset + parts[i].count;
-        }
-        if (status == WA_OK && session->deferred[l].x) {
-            status = launch_dense(session, l, scalars);
         }
     }
     if (status == WA_OK) {
@@ -268,12 +247,8 @@ wa_status wa_optimizer_host_create(struct wa_session *session)
 wa_status wa_optimizer_host_apply(struct wa_session *session, uint64_t step)
 {
     struct optimizer *optimizer = &session->optimizer;
-    wa_status status = wa_plugin_host_check(&optimizer->host, "apply",
-                                            optimizer->ops->apply(optimizer->self, step));
-    for (uint32_t l = 0; l < session->model.layer_count; l++) {
-        session->deferred[l] = (struct deferred_gradient){0};
-    }
-    return status;
+    return wa_plugin_host_check(&optimizer->host, "apply",
+                                optimizer->ops->apply(optimizer->self, step));
 }
 
 void wa_optimizer_host_finish(struct wa_session *session)
@@ -282,11 +257,8 @@ void wa_optimizer_host_finish(struct wa_session *session)
     if (optimizer->self) {
         optimizer->ops->destroy(optimizer->self);
     }
-    cl_kernel kernels[] = {optimizer->kernel, optimizer->dense_kernel};
-    for (size_t i = 0; i < sizeof kernels / sizeof *kernels; i++) {
-        if (kernels[i]) {
-            (void)clReleaseKernel(kernels[i]);
-        }
+    if (optimizer->kernel) {
+        (void)clReleaseKernel(optimizer->kernel);
     }
     wa_engine_release(session->engine, optimizer->state);
     free(optimizer->state_names);

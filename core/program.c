@@ -76,8 +76,7 @@ static char *replace_part(char *text, size_t begin, size_t end, const char *part
 
 /* Replaces the first line `#include "NAME"`, if there is one, by the file of that name. The drivers see
  * one text, whatever they think of include paths. */
-static wa_status expand_include(const char *file, char **text, bool *ret_is_found,
-                                struct wa_error *err)
+static wa_status expand_include(const char *file, char **text, bool *ret_is_found, struct wa_error *err)
 {
     static const char directive[] = "\n#include \"";
     const char *line = strstr(*text, directive);
@@ -102,8 +101,7 @@ static wa_status expand_include(const char *file, char **text, bool *ret_is_foun
     char *part = malloc(size);
     if (part) {
         /* #line: the compiler's messages then count in the file that they are about. */
-        (void)snprintf(part, size, "#line 1 \"%s\"\n%s\n#line %zu \"%s\"", included, content,
-                       number, file);
+        (void)snprintf(part, size, "#line 1 \"%s\"\n%s\n#line %zu \"%s\"", included, content, number, file);
         *text = replace_part(*text, (size_t)(line + 1 - *text), (size_t)(quote + 1 - *text), part);
     }
     free(content);
@@ -125,13 +123,11 @@ static wa_status spec_source(const struct wa_program_spec *spec, char **ret_text
     while (status == WA_OK && has_include) {
         status = expand_include(spec->file, &text, &has_include, err);
     }
-    if (status == WA_OK && (prelude || spec->code)) {
-        const char *code = spec->code ? spec->code : "";
-        const char *before = prelude ? prelude : "";
-        size_t size = strlen(code) + strlen(before) + strlen(text) + 64 + strlen(spec->file);
+    if (status == WA_OK && prelude) {
+        size_t size = strlen(prelude) + strlen(text) + 64 + strlen(spec->file);
         char *both = malloc(size);
         if (both) {
-            (void)snprintf(both, size, "%s%s\n#line 1 \"%s\"\n%s", code, before, spec->file, text);
+            (void)snprintf(both, size, "%s\n#line 1 \"%s\"\n%s", prelude, spec->file, text);
         } else {
             status = wa_fail(err, WA_E_MEMORY, "out of memory");
         }
@@ -151,9 +147,9 @@ static void program_key(const struct wa_device *device, const char *text, const 
                         char ret_key[WA_SHA256_HEX_BYTES])
 {
     const struct wa_device_info *info = &device->info;
-    const char *parts[] = {entry_magic,           text,          options,      info->name,
-                           info->vendor,          info->version, info->driver, info->platform_name,
-                           info->platform_version};
+    const char *parts[] = {entry_magic,  text,           options,
+                           info->name,   info->vendor,   info->version,
+                           info->driver, info->platform_name, info->platform_version};
     struct wa_sha256 hash;
     wa_sha256_init(&hash);
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -185,10 +181,10 @@ static wa_status build_failure(const char *name, const char *folder, cl_program 
         }
     }
     int shown = log ? (int)strcspn(log, "\n") : 0;
-    wa_status status = wa_fail(
-        err, WA_E_DEVICE, "building %s with '%s' failed: %s: %.*s; the compiler's whole log: %s",
-        name, options, wa_cl_error_name(code), shown < 300 ? shown : 300, log ? log : "",
-        path[0] ? path : "(could not be written)");
+    wa_status status = wa_fail(err, WA_E_DEVICE,
+                               "building %s with '%s' failed: %s: %.*s; the compiler's whole log: %s",
+                               name, options, wa_cl_error_name(code), shown < 300 ? shown : 300,
+                               log ? log : "", path[0] ? path : "(could not be written)");
     free(log);
     return status;
 }
@@ -225,8 +221,7 @@ static char *entry_path(const char *folder, const char *key)
 static void store_entry(const char *folder, const char *key, cl_program program)
 {
     size_t size = 0;
-    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) !=
-            CL_SUCCESS ||
+    if (clGetProgramInfo(program, CL_PROGRAM_BINARY_SIZES, sizeof size, &size, NULL) != CL_SUCCESS ||
         size == 0 || size > MAX_ENTRY_BYTES / 2) {
         return;
     }
@@ -291,8 +286,7 @@ static cl_program load_entry(const struct wa_programs *programs, const char *key
         wa_file_read_all(path, MAX_ENTRY_BYTES, &entry, &size, &ignored) == WA_OK) {
         program = program_from_entry(programs->device, entry, size);
         if (!program) {
-            wa_log(WA_LOG_WARNING, "kernel cache: %s is damaged or of another driver: rebuilt",
-                   path);
+            wa_log(WA_LOG_WARNING, "kernel cache: %s is damaged or of another driver: rebuilt", path);
             (void)unlink(path);
         }
     }
@@ -312,8 +306,7 @@ static char *cache_folder(bool keeps_entries)
         access(folder, W_OK | X_OK) != 0) {
         wa_log(keeps_entries ? WA_LOG_WARNING : WA_LOG_DEBUG,
                "no kernel cache (%s), ignoring: programs are built at each start",
-               ignored.status != WA_OK ? ignored.message
-                                       : "set XDG_CACHE_HOME to a writable folder");
+               ignored.status != WA_OK ? ignored.message : "set XDG_CACHE_HOME to a writable folder");
         free(folder);
         return NULL;
     }

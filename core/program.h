@@ -12,10 +12,9 @@
 
 struct wa_programs;
 
-/* One program: a file of kernels/ (behind `code`, a text, and the file `prelude`, unless they are NULL) and build
- * options. */
+/* One program: a file of kernels/ (with `prelude` put before it, unless NULL) and build options. */
 struct wa_program_spec {
-    const char *prelude, *file, *options, *code;
+    const char *prelude, *file, *options;
 };
 
 WA_MUST_CHECK wa_status wa_programs_create(const struct wa_device *device,

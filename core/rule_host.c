@@ -310,25 +310,6 @@ static wa_status arrange(struct wa_session *session, const struct wa_weights *co
                                        weights->arranged[backward], session->err);
 }
 
-/* Takes a gradient that was left to the update now, as what it is taken from is about to change. */
-static wa_status take_deferred(struct wa_session *session, uint32_t layer)
-{
-    const struct deferred_gradient d = session->deferred[layer];
-    session->deferred[layer] = (struct deferred_gradient){0};
-    return d.x ? wa_operations_weight_gradient(session->operations, layer, d.x, d.dz,
-                                               session->gradients, session->err)
-               : WA_OK;
-}
-
-static wa_status take_all_deferred(struct wa_session *session)
-{
-    wa_status status = WA_OK;
-    for (uint32_t l = 0; l < session->model.layer_count && status == WA_OK; l++) {
-        status = take_deferred(session, l);
-    }
-    return status;
-}
-
 /* What layer l reads on a tape. */
 static cl_mem layer_input(const struct wa_session *session, const struct wa_tape *tape, uint32_t l)
 {
@@ -343,10 +324,6 @@ wa_status wa_rule_host_forward(struct wa_session *session, const struct wa_weigh
     tape->weights = weights;
     wa_status status = arrange(session, weights, false);
     if (session->is_planning || status != WA_OK) {
-        return status;
-    }
-    status = take_all_deferred(session);
-    if (status != WA_OK) {
         return status;
     }
     if (session->model.is_sequence) {
@@ -400,10 +377,6 @@ wa_status wa_rule_host_output_error(struct wa_session *session, const struct wa_
     delta->is_error = true;
     if (session->is_planning) {
         return WA_OK;
-    }
-    wa_status status = take_all_deferred(session);
-    if (status != WA_OK) {
-        return status;
     }
     session->slot_items[session->slot] = session->model.batch;
     if (session->model.is_sequence) {
@@ -498,23 +471,11 @@ static wa_status activate_gradient(struct wa_session *session, const wa_backward
         layer_input(session, b->gradient_tape, b->layer), session->gradients, session->err);
 }
 
-/* Nobody but the optimizer may see the gradients: no observer that compares them, no rule with kernels of its own. */
-bool wa_rule_host_defers(const struct wa_session *session, uint32_t layer)
-{
-    return session->is_trained[layer] && !session->has_opencl_rule && !session->model.is_sequence &&
-           !session->spec.is_observer && !session->observer &&
-           wa_operations_joins_update(session->operations, layer);
-}
-
 static wa_status weight_gradient(struct wa_session *session, const wa_backward *b, cl_mem dz)
 {
-    cl_mem x = layer_input(session, b->gradient_tape, b->layer);
-    if (wa_rule_host_defers(session, b->layer)) {
-        session->deferred[b->layer] = (struct deferred_gradient){x, dz};
-        return WA_OK;
-    }
-    return wa_operations_weight_gradient(session->operations, b->layer, x, dz, session->gradients,
-                                         session->err);
+    return wa_operations_weight_gradient(session->operations, b->layer,
+                                         layer_input(session, b->gradient_tape, b->layer), dz,
+                                         session->gradients, session->err);
 }
 
 static wa_status transport(struct wa_session *session, const wa_backward *b, cl_mem dz)
@@ -570,10 +531,6 @@ static wa_status backward(const wa_rule_host *host, const wa_backward *b)
     if (session->model.is_sequence) {
         return wa_sequence_backward(session, b);
     }
-    status = take_deferred(session, b->layer);
-    if (status != WA_OK) {
-        return status;
-    }
     bool is_top = b->delta->is_error;
     cl_mem dz = is_top ? b->delta->error : session->dz[b->layer];
     /* The readout has no activation: its dz is the error itself, the same for both tapes. */
@@ -581,7 +538,7 @@ static wa_status backward(const wa_rule_host *host, const wa_backward *b)
     if (b->gradient_tape) {
         bool own_slope = session->model.layers[b->layer].shape.join != WA_JOIN_BEFORE_ACTIVATION;
         const struct wa_tape *slope_tape = own_slope ? b->gradient_tape : b->transport_tape;
-        if (!is_top && !goes_down && !wa_rule_host_defers(session, b->layer)) {
+        if (!is_top && !goes_down) {
             return activate_gradient(session, b, slope_tape);
         }
         if (!is_top) {

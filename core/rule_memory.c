@@ -138,13 +138,11 @@ static bool is_same_layout(const struct wa_layout *a, const struct wa_layout *b)
 }
 
 /* The layer whose dz buffer layer l uses: layers of one layout share one, its border stays zero; dense layers every
- * other one, as dz of one is made while that of the layer above is read, or none where it stays until the update. */
+ * other one, as dz of one is made while that of the layer above is read. */
 static uint32_t dz_owner(const struct wa_session *session, uint32_t l)
 {
     for (uint32_t k = 0; k < l; k++) {
-        bool may_share = !session->model.layers[l].is_dense ||
-                         ((l - k) % 2 == 0 && !wa_rule_host_defers(session, l) &&
-                          !wa_rule_host_defers(session, k));
+        bool may_share = !session->model.layers[l].is_dense || (l - k) % 2 == 0;
         if (may_share && session->needs_dz[k] &&
             is_same_layout(&session->model.layers[l].gradient,
                            &session->model.layers[k].gradient)) {

@@ -295,10 +295,9 @@ static wa_status build_session(struct wa_session *session)
     session->has_state_gradient = calloc(layers, sizeof *session->has_state_gradient);
     session->needs_dz = calloc(layers, sizeof *session->needs_dz);
     session->dz = calloc(layers, sizeof(cl_mem));
-    session->deferred = calloc(layers, sizeof *session->deferred);
     session->transports = calloc(layers, sizeof *session->transports);
     if (!session->is_trained || !session->is_state_trained || !session->has_gradient ||
-        !session->has_state_gradient || !session->needs_dz || !session->dz || !session->deferred ||
+        !session->has_state_gradient || !session->needs_dz || !session->dz ||
         !session->transports) {
         return wa_fail(session->err, WA_E_MEMORY, "out of memory");
     }
@@ -390,7 +389,6 @@ void wa_session_destroy(struct wa_session *session)
     free(session->has_state_gradient);
     free(session->needs_dz);
     free(session->dz);
-    free(session->deferred);
     free((void *)session->transports);
     free(session->tensors);
     free(session);

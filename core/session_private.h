@@ -60,15 +60,9 @@ struct optimizer {
     const wa_optimizer_ops *ops;
     void *self;
     cl_kernel kernel;
-    cl_kernel dense_kernel; /* with a dense layer's gradient; NULL: no layer is updated so */
     uint32_t state_count, scalar_count;
     char (*state_names)[32];
     cl_mem state; /* [state][parameter] */
-};
-
-/* What a weight gradient is to be taken from that is left to the optimizer's update; x NULL: none is. */
-struct deferred_gradient {
-    cl_mem x, dz;
 };
 
 struct wa_sequence; /* sequence.c */
@@ -120,8 +114,7 @@ struct wa_session {
     bool observes_next;
 
     cl_mem images, items, labels, gradients, scratch, results, halted;
-    cl_mem *dz;                         /* by layer; layers of one layout share one */
-    struct deferred_gradient *deferred; /* by layer */
+    cl_mem *dz; /* by layer; layers of one layout share one */
     size_t item_bytes, target_bytes;
     struct staging stagings[STAGINGS];
     size_t next_staging;
@@ -187,10 +180,6 @@ void wa_opencl_extension_init(struct wa_session *session);
 
 /* parameters.c: the tensors of weights sets and optimizer state, as checkpoints hold them. */
 WA_MUST_CHECK wa_status wa_parameters_list(struct wa_session *session);
-
-/* rule_host.c: whether weight gradients of a layer are left to the optimizer's update. What they are taken from must
- * stay until then. */
-bool wa_rule_host_defers(const struct wa_session *session, uint32_t layer);
 
 /* optimizer_host.c */
 WA_MUST_CHECK wa_status wa_optimizer_host_create(struct wa_session *session);

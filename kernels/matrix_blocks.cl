@@ -59,29 +59,21 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
     return block == blocks ? n : (int)((long)column_vectors(n, has_pieces) * block / blocks) * WIDTH;
 }
 
-/* By the address space of p: functions, as vector.cl says. */
-#define LOAD_FROM(SPACE) LOAD_##SPACE
-#define STORE_TO(SPACE) STORE_##SPACE
-#define LOAD_global load
-#define LOAD_local load_local
-#define STORE_global store
-#define STORE_local store_local
-
 /* What one inner index adds to s, of the rows at ap; the last vector starts at `last`. 16 registers are the sums,
  * three vectors of b and one value of a: a compiler that sees the four values of a first spills sums. */
 #if REGISTERS >= 32
-#define MULTIPLY_BLOCK(NUMBER, b, B)                                                                         \
+#define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
     vec w[ROWS];                                                                                             \
     UNROLL for (int r = 0; r < ROWS; r++) { w[r] = (vec)*ap[r]; }                                            \
     UNROLL for (int q = 0; q < NUMBER; q++)                                                                  \
     {                                                                                                        \
-        const vec v = LOAD_FROM(B)(b + (q < NUMBER - 1 ? q * WIDTH : last));                                     \
+        const vec v = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last));                                         \
         UNROLL for (int r = 0; r < ROWS; r++) { s[r][q] = fma(w[r], v, s[r][q]); }                           \
     }
 #else
-#define MULTIPLY_BLOCK(NUMBER, b, B)                                                                         \
+#define MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                      \
     vec v[NUMBER];                                                                                           \
-    UNROLL for (int q = 0; q < NUMBER; q++) { v[q] = LOAD_FROM(B)(b + (q < NUMBER - 1 ? q * WIDTH : last)); }    \
+    UNROLL for (int q = 0; q < NUMBER; q++) { v[q] = LOAD(b + (q < NUMBER - 1 ? q * WIDTH : last)); }        \
     UNROLL for (int r = 0; r < ROWS; r++)                                                                    \
     {                                                                                                        \
         const vec w = (vec)*ap[r];                                                                           \
@@ -90,11 +82,10 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
 #endif
 
 /* c [ROWS][NUMBER vectors and perhaps a piece] (+)= a b for one stretch of the inner index, times `factor`.
- * In a rows are A_ROW, inner indices A_COLUMN floats apart; A, B and C, `global` or `local`, are where they lie. BESIDE is done once for each
- * inner index. */
-#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, A, A_ROW, A_COLUMN, B, C, BESIDE)                           \
+ * In a rows are A_ROW, inner indices A_COLUMN floats apart. BESIDE is done once for each inner index. */
+#define DEFINE_MULTIPLY(NAME, NUMBER, HAS_PIECE, A, A_ROW, A_COLUMN, B, LOAD, BESIDE)                        \
     CALLED void NAME(A const float *restrict a, int a_row, int rows, B const float *restrict b, int b_row,   \
-                     int k, C float *restrict c, int c_row, int count, int is_first, float factor,           \
+                     int k, __global float *restrict c, int c_row, int count, int is_first, float factor,    \
                      __local float *restrict packed)                                                         \
     {                                                                                                        \
         vec s[ROWS][NUMBER], t = (vec)0.0f;                                                                  \
@@ -103,10 +94,10 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
         UNROLL for (int r = 0; r < ROWS; r++)                                                                \
         {                                                                                                    \
             ap[r] = a + (size_t)min(r, rows - 1) * A_ROW;                                                    \
-            C const float *from = c + (size_t)min(r, rows - 1) * c_row;                                      \
+            __global const float *from = c + (size_t)min(r, rows - 1) * c_row;                               \
             UNROLL for (int q = 0; q < NUMBER; q++)                                                          \
             {                                                                                                \
-                s[r][q] = is_first ? (vec)0.0f : LOAD_FROM(C)(from + (q < NUMBER - 1 ? q * WIDTH : last));       \
+                s[r][q] = is_first ? (vec)0.0f : load(from + (q < NUMBER - 1 ? q * WIDTH : last));           \
             }                                                                                                \
             if (HAS_PIECE && !is_first) {                                                                    \
                 UNROLL for (int i = 0; i < PIECE; i++) { t[PIECE_LANE(r, i)] = from[piece + i]; }            \
@@ -114,7 +105,7 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
         }                                                                                                    \
         for (int p = 0; p < k; p++) {                                                                        \
             BESIDE                                                                                           \
-            MULTIPLY_BLOCK(NUMBER, b, B)                                                                     \
+            MULTIPLY_BLOCK(NUMBER, b, LOAD)                                                                  \
             if (HAS_PIECE) {                                                                                 \
                 t = fma(PIECE_OF_A(A, ap[0]), PIECE_OF_B(*(B const unaligned_piece *)(b + piece)), t);       \
             }                                                                                                \
@@ -124,10 +115,10 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
         UNROLL for (int r = 0; r < ROWS; r++)                                                                \
         {                                                                                                    \
             if (r < rows) {                                                                                  \
-                C float *to = c + (size_t)r * c_row;                                                         \
+                __global float *to = c + (size_t)r * c_row;                                                  \
                 UNROLL for (int q = 0; q < NUMBER; q++)                                                      \
                 {                                                                                            \
-                    STORE_TO(C)(factor * s[r][q], to + (q < NUMBER - 1 ? q * WIDTH : last));                   \
+                    store(factor * s[r][q], to + (q < NUMBER - 1 ? q * WIDTH : last));                       \
                 }                                                                                            \
                 if (HAS_PIECE) {                                                                             \
                     UNROLL for (int i = 0; i < PIECE; i++)                                                   \
@@ -156,11 +147,11 @@ INLINE int block_start(int block, int blocks, int n, int has_pieces)
 
 /* b as it is, and of a: rows as they lie; columns that are packed on the way; columns that were packed. */
 #define DEFINE_rows(N)                                                                                       \
-    DEFINE_MULTIPLY(rows##N, N, 0, global, a_row, 1, global, global, FETCH_ROWS_AHEAD)
+    DEFINE_MULTIPLY(rows##N, N, 0, __global, a_row, 1, __global, load, FETCH_ROWS_AHEAD)
 #define DEFINE_columns(N)                                                                                    \
-    DEFINE_MULTIPLY(columns##N, N, 0, global, 1, a_row, global, global, PACK_BESIDE)
+    DEFINE_MULTIPLY(columns##N, N, 0, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_packed(N)                                                                                     \
-    DEFINE_MULTIPLY(packed##N, N, 0, local, 1, PACKED_ROWS, global, global, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(packed##N, N, 0, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_rows(N) CALL_MULTIPLY(rows, N)
 #define CALL_columns(N) CALL_MULTIPLY(columns, N)
 #define CALL_packed(N) CALL_MULTIPLY(packed, N)
@@ -169,9 +160,9 @@ EACH_NUMBER(DEFINE_columns)
 EACH_NUMBER(DEFINE_packed)
 #if HAS_PIECES
 #define DEFINE_pieced_columns(N)                                                                             \
-    DEFINE_MULTIPLY(pieced_columns##N, N, 1, global, 1, a_row, global, global, PACK_BESIDE)
+    DEFINE_MULTIPLY(pieced_columns##N, N, 1, __global, 1, a_row, __global, load, PACK_BESIDE)
 #define DEFINE_pieced_packed(N)                                                                              \
-    DEFINE_MULTIPLY(pieced_packed##N, N, 1, local, 1, PACKED_ROWS, global, global, NOTHING_BESIDE)
+    DEFINE_MULTIPLY(pieced_packed##N, N, 1, __local, 1, PACKED_ROWS, __global, load, NOTHING_BESIDE)
 #define CALL_pieced_columns(N) CALL_MULTIPLY(pieced_columns, N)
 #define CALL_pieced_packed(N) CALL_MULTIPLY(pieced_packed, N)
 EACH_NUMBER(DEFINE_pieced_columns)
@@ -199,9 +190,9 @@ EACH_NUMBER(DEFINE_pieced_packed)
             EACH_NUMBER(CALL_##NAME)                                                                         \
         }                                                                                                    \
     }
-DEFINE_CHOICE(rows, global, )
-DEFINE_CHOICE(columns, global, CALL_PIECED(columns))
-DEFINE_CHOICE(packed, local, CALL_PIECED(packed))
+DEFINE_CHOICE(rows, __global, )
+DEFINE_CHOICE(columns, __global, CALL_PIECED(columns))
+DEFINE_CHOICE(packed, __local, CALL_PIECED(packed))
 
 /* Which rows a work-item has, in blocks of `block` rows. */
 INLINE int first_row(int group, int m, int block)
