@@ -11,8 +11,8 @@
 KERNEL void dense_forward(__global const float *restrict weights, __global const float *restrict x,
                           __global float *restrict z, __global float *restrict a,
                           __global float *restrict inverse, int m, int n, int k, int weight_base, int bias_base,
-                          float scale, int k_block, __local float *restrict columns, float epsilon, int normalize, int rectify, int keep_h,
-                          int streams, int a_base, int a_plane)
+                          float scale, int k_block, __local float *restrict columns, float epsilon,
+                          int normalize, int rectify, int keep_h, int streams, int a_base, int a_plane)
 {
     const int begin = first_row(get_group_id(0), m, ROWS), end = first_row(get_group_id(0) + 1, m, ROWS);
     multiply_all_rows(weights + weight_base, k, x, LANES, z, LANES, begin, end, n, k, scale, k_block,

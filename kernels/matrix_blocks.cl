@@ -21,10 +21,10 @@
 #define ROWS_AHEAD 4
 #define PANEL (MOST_VECTORS * WIDTH)
 
-/* Columns past the last whole vector, where they are few. A batch of 100 is six vectors and a piece. Of products that
- * pack columns of a, the piece of ROWS rows is one vector, column by column: the values of rows lie side by side. Of
- * those that read rows of a, its sums have inner indices in their lanes: a shuffle for each inner index would take the
- * place of a sum. */
+/* Columns past the last whole vector, where they are few: a batch of 100 is six vectors and a piece. Where columns of a
+ * are packed, the piece of ROWS rows is one vector, column by column, as the values of rows lie side by side. Where rows
+ * of a are read, that would take shuffles in the place of sums: there the lanes of a piece's sums are inner indices, and
+ * columns of c that should be equal may differ from those in whole vectors by rounding. */
 #define PIECE 4
 #if WIDTH == ROWS * PIECE
 #define HAS_PIECES 1

@@ -255,6 +255,23 @@ static void test_readout_shapes(void **state)
     }
 }
 
+/* One to four columns past whole vectors, fewer rows than a block has, and inner indices for several stretches that end
+ * with less than a vector. */
+static void test_last_columns(void **state)
+{
+    static const struct product products[] = {
+        {9, 97, 2100, false, false, 0.5f, 3, 0}, {6, 98, 1100, false, false, 1.0f, 0, 2},
+        {4, 99, 1037, false, false, 0.5f, 0, 0}, {3, 20, 1024 + 7, false, false, 1.0f, 5, 1},
+        {18, 99, 300, true, false, 0.5f, 0, 0},
+    };
+    struct wa_fixture *fixture = *state;
+    struct wa_matrix matrix = open_matrix(fixture, WA_MATRIX_OWN);
+    for (size_t i = 0; i < LENGTH(products); i++) {
+        check_product(fixture, &matrix, &products[i]);
+    }
+    wa_matrix_finish(&matrix);
+}
+
 /* What operations use: on the GPU path the second product is large enough for CLBlast. */
 static void test_automatic_choice(void **state)
 {
@@ -374,6 +391,7 @@ int main(void)
         WA_FIXTURE_TEST(test_own_kernels_on_other_vectors),
         WA_FIXTURE_TEST(test_sums_of_rows),
         WA_FIXTURE_TEST(test_readout_shapes),
+        WA_FIXTURE_TEST(test_last_columns),
         WA_FIXTURE_TEST(test_automatic_choice),
         WA_FIXTURE_TEST(test_same_bits_twice),
         WA_FIXTURE_TEST(test_nan_comes_through),
